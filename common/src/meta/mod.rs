@@ -1,0 +1,1 @@
+//! Mode, owner and access control lists.

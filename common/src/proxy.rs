@@ -1,0 +1,1 @@
+//! Proxies from the environment, in the meaning that Go gives the variables.

@@ -1,0 +1,1 @@
+//! Log output: rclone's line format, or JSON.

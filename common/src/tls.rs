@@ -1,0 +1,1 @@
+//! Trust: which server certificates this process accepts, decided once for every connection.

@@ -1,0 +1,1 @@
+//! A sorted walk of a directory tree by descriptors: raw bytes, no link followed, one file system.

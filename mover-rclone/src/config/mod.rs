@@ -1,0 +1,1 @@
+//! What a user configured: `rclone.conf`, the environment, remote strings.

@@ -1,0 +1,1 @@
+//! rclone's crypt remote: encrypted names and contents around another store.

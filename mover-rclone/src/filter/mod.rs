@@ -1,0 +1,1 @@
+//! Which paths take part: rclone's filter rules.

@@ -1,0 +1,1 @@
+//! rclone's flags: every name, what it means here, and the values of a run.

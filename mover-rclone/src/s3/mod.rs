@@ -1,0 +1,1 @@
+//! The S3 store: requests, signatures, retries, listings, multipart uploads.
