@@ -1,1 +1,7 @@
-//! tests.
+//! What the interoperability and fault tests are made of: real peers, volumes, servers and our own binary.
+//!
+//! Helpers panic with what they were doing instead of returning errors: in a test that is the report.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test support: a panic is the report")]
+#![allow(clippy::missing_panics_doc, reason = "the module text says it once for all")]
+
+pub mod peers;
