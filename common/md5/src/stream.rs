@@ -1,0 +1,139 @@
+//! One message, fed in pieces.
+
+use crate::{Block, Digest, Kernel, State};
+
+/// An MD5 sum in progress.
+#[derive(Clone, Debug)]
+pub struct Md5 {
+    kernel: Kernel,
+    state: State,
+    /// Bytes of the unfinished block: `total % 64` of them.
+    rest: Block,
+    /// Bytes so far. RFC 1321 counts bits modulo 2^64, so wrapping is what it asks for.
+    total: u64,
+}
+
+impl Md5 {
+    /// Nothing hashed yet.
+    pub fn new() -> Md5 {
+        Md5::with_kernel(Kernel::best())
+    }
+
+    /// As [`Md5::new`] on given instructions.
+    pub fn with_kernel(kernel: Kernel) -> Md5 {
+        Md5 { kernel, state: State::START, rest: [0; 64], total: 0 }
+    }
+
+    /// Adds bytes.
+    pub fn update(&mut self, data: &[u8]) {
+        let data = self.fill(data);
+        let (blocks, rest) = data.as_chunks();
+        self.kernel.one(&mut self.state, blocks);
+        self.keep(blocks.len(), rest);
+    }
+
+    /// The sum of everything added.
+    pub fn finalize(mut self) -> Digest {
+        self.update(&padding(self.total));
+        self.state.digest()
+    }
+
+    fn used(&self) -> usize {
+        usize::from((self.total % 64) as u8)
+    }
+
+    /// Completes the unfinished block, if there is one, and returns what is left for whole blocks. When the data does
+    /// not reach that far, all of it goes in and nothing is left.
+    fn fill<'a>(&mut self, data: &'a [u8]) -> &'a [u8] {
+        let used = self.used();
+        if used == 0 {
+            return data;
+        }
+        let (head, left) = data.split_at(data.len().min(64 - used));
+        self.rest[used..used + head.len()].copy_from_slice(head);
+        self.total = self.total.wrapping_add(head.len() as u64);
+        if self.used() == 0 && !head.is_empty() {
+            self.kernel.one(&mut self.state, &[self.rest]);
+        }
+        left
+    }
+
+    /// Books whole blocks that went through, and keeps the bytes after them. With bytes pending from before, `fill`
+    /// took everything and both are empty.
+    fn keep(&mut self, blocks: usize, rest: &[u8]) {
+        self.total = self.total.wrapping_add(blocks as u64 * 64 + rest.len() as u64);
+        if !rest.is_empty() {
+            self.rest[..rest.len()].copy_from_slice(rest);
+        }
+    }
+}
+
+impl Default for Md5 {
+    fn default() -> Self {
+        Md5::new()
+    }
+}
+
+/// Adds the same bytes to the sum of the whole object and to that of its current part.
+///
+/// While both stand at the same place within a block, as they do when parts are multiples of 64 bytes, one pass
+/// serves both at about the price of one; otherwise each is fed by itself.
+pub fn update_both(whole: &mut Md5, part: &mut Md5, data: &[u8]) {
+    if whole.used() != part.used() {
+        whole.update(data);
+        part.update(data);
+        return;
+    }
+    let left = whole.fill(data);
+    part.fill(data);
+    let (blocks, rest) = left.as_chunks();
+    whole.kernel.both(&mut whole.state, &mut part.state, blocks);
+    whole.keep(blocks.len(), rest);
+    part.keep(blocks.len(), rest);
+}
+
+/// The sum of one slice.
+pub fn md5(data: &[u8]) -> Digest {
+    let (blocks, rest) = data.as_chunks();
+    let kernel = Kernel::best();
+    let mut state = State::START;
+    kernel.one(&mut state, blocks);
+    let mut tail = [0; 128];
+    let used = close(rest, data.len() as u64, &mut tail);
+    kernel.one(&mut state, tail[..used].as_chunks().0);
+    state.digest()
+}
+
+/// Copies the last bytes of a message (fewer than 64) and its padding into `tail`; returns 64 or 128.
+pub(crate) fn close(rest: &[u8], total: u64, tail: &mut [u8; 128]) -> usize {
+    let padding = padding(total);
+    tail[..rest.len()].copy_from_slice(rest);
+    tail[rest.len()..rest.len() + padding.len()].copy_from_slice(&padding);
+    rest.len() + padding.len()
+}
+
+/// What is appended to a message of a given length: 9 to 72 bytes. Dereferences to them.
+#[derive(Clone, Copy, Debug)]
+pub struct Padding {
+    bytes: [u8; 72],
+    len: usize,
+}
+
+impl std::ops::Deref for Padding {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// The padding of a message of `total` bytes (RFC 1321 3.1 and 3.2): one bit, zeros, the length in bits. Message and
+/// padding together are whole blocks.
+pub fn padding(total: u64) -> Padding {
+    let used = usize::from((total % 64) as u8);
+    let len = if used < 56 { 64 - used } else { 128 - used };
+    let mut bytes = [0; 72];
+    bytes[0] = 0x80;
+    bytes[len - 8..len].copy_from_slice(&total.wrapping_mul(8).to_le_bytes());
+    Padding { bytes, len }
+}

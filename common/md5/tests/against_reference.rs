@@ -1,0 +1,115 @@
+//! Every kernel, every shape of work, against the `md-5` crate.
+
+use md5::Digest as _;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use volsync_md5::{Digest, Kernel, Md5, md5, md5_many, md5_many_with, update_both};
+
+fn reference(data: &[u8]) -> Digest {
+    md5::Md5::digest(data).into()
+}
+
+fn hex(digest: Digest) -> String {
+    digest.map(|byte| format!("{byte:02x}")).concat()
+}
+
+/// Bytes that differ from place to place and from seed to seed.
+fn bytes(len: usize, seed: u64) -> Vec<u8> {
+    let mut x = seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut next = || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        x.to_le_bytes()[3]
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+#[test]
+fn vectors_of_rfc_1321() {
+    let digits = "12345678901234567890123456789012345678901234567890123456789012345678901234567890";
+    let check = |text: &str, expect: &str| {
+        assert_eq!(hex(md5(text.as_bytes())), expect, "{text:?}");
+        assert_eq!(hex(md5_many(&[text.as_bytes()])[0]), expect, "{text:?} in lanes");
+    };
+    check("", "d41d8cd98f00b204e9800998ecf8427e");
+    check("a", "0cc175b9c0f1b6a831c399e269772661");
+    check("abc", "900150983cd24fb0d6963f7d28e17f72");
+    check("message digest", "f96b697d7cb7938d525a2f31aaf161d0");
+    check("abcdefghijklmnopqrstuvwxyz", "c3fcd3d76192e4007dfb496cca67e13b");
+    check("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", "d174ab98d277d9f5a5611c2c9f419d9f");
+    check(digits, "57edf4a22be3c955ac49da2e2107b67a");
+}
+
+#[test]
+fn every_length_up_to_three_blocks_in_every_shape() {
+    let all: Vec<Vec<u8>> = (0..=192).map(|len| bytes(len, len as u64)).collect();
+    let slices: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+    let expect: Vec<Digest> = slices.iter().map(|data| reference(data)).collect();
+    assert_eq!(slices.iter().map(|data| md5(data)).collect::<Vec<_>>(), expect);
+    for kernel in Kernel::available() {
+        assert_eq!(md5_many_with(kernel, &slices), expect, "{kernel:?}");
+        for (data, expect) in slices.iter().zip(&expect) {
+            let mut one = Md5::with_kernel(kernel);
+            one.update(data);
+            assert_eq!(one.finalize(), *expect, "{kernel:?}, {} bytes", data.len());
+        }
+    }
+}
+
+#[test]
+fn every_number_of_lanes() {
+    for kernel in Kernel::available() {
+        for count in 0..=70 {
+            let all: Vec<Vec<u8>> = (0..count).map(|n| bytes(1000 + n, n as u64)).collect();
+            let slices: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+            let expect: Vec<Digest> = slices.iter().map(|data| reference(data)).collect();
+            assert_eq!(md5_many_with(kernel, &slices), expect, "{kernel:?}, {count} messages");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn pieces_do_not_matter(lens in vec(0_usize..300, 0..20), seed: u64) {
+        let data = bytes(lens.iter().sum(), seed);
+        for kernel in Kernel::available() {
+            let mut sum = Md5::with_kernel(kernel);
+            let mut rest = data.as_slice();
+            for len in &lens {
+                let (piece, left) = rest.split_at(*len);
+                sum.update(piece);
+                rest = left;
+            }
+            prop_assert_eq!(sum.finalize(), reference(&data), "{:?}", kernel);
+        }
+    }
+
+    #[test]
+    fn whole_and_parts_in_one_pass(lens in vec(0_usize..2000, 0..12), before in 0_usize..200, cut: bool, seed: u64) {
+        let before = if cut { before / 64 * 64 } else { before };
+        let data = bytes(before + lens.iter().sum::<usize>(), seed);
+        for kernel in Kernel::available() {
+            let (mut whole, mut part) = (Md5::with_kernel(kernel), Md5::with_kernel(kernel));
+            let (head, mut rest) = data.split_at(before);
+            whole.update(head);
+            for len in &lens {
+                let (piece, left) = rest.split_at(*len);
+                update_both(&mut whole, &mut part, piece);
+                rest = left;
+            }
+            prop_assert_eq!(whole.finalize(), reference(&data), "{:?}", kernel);
+            prop_assert_eq!(part.finalize(), reference(&data[before..]), "{:?}", kernel);
+        }
+    }
+
+    #[test]
+    fn messages_of_any_lengths_side_by_side(lens in vec(0_usize..5000, 0..50), seed: u64) {
+        let all: Vec<Vec<u8>> = lens.iter().zip(seed..).map(|(len, seed)| bytes(*len, seed)).collect();
+        let slices: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+        let expect: Vec<Digest> = slices.iter().map(|data| reference(data)).collect();
+        for kernel in Kernel::available() {
+            prop_assert_eq!(&md5_many_with(kernel, &slices), &expect, "{:?}", kernel);
+        }
+    }
+}
