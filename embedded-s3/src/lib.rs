@@ -1,1 +1,24 @@
-//! embedded-s3.
+//! An S3 server inside the process: the default store of the demo, of the tests and of the benchmarks.
+//!
+//! It exists because no other server counts requests, adds latency or injects faults, and a data mover is judged by
+//! exactly these: how many requests it makes, and what it does when one fails. The protocol (parsing, signatures, XML)
+//! is the [`s3s`] crate's; the store, the recorder and the faults are ours. MinIO remains the independent judge.
+//!
+//! A request passes `front` (recorded, delayed, perhaps broken on purpose), then `s3s`, then `api`
+//! (translation), then [`store`] (the meaning). The index is a sorted map in memory; bytes are in memory or in files.
+//!
+//! Not here, on purpose: versions, ACLs, encryption, anything that survives a restart.
+
+mod api;
+mod classify;
+mod digest;
+mod front;
+mod options;
+mod record;
+mod server;
+pub mod store;
+mod tls;
+
+pub use options::{Quirks, ServerOptions};
+pub use record::{Recorder, RequestRecord};
+pub use server::Server;
