@@ -9,6 +9,8 @@ pub mod meta;
 pub mod path;
 pub mod proxy;
 pub mod report;
+pub mod root;
+pub mod source;
 pub mod telemetry;
 pub mod time;
 pub mod tls;

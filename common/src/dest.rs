@@ -1,1 +1,0 @@
-//! A directory that cannot be left: where files of a restore are created, replaced and removed.
