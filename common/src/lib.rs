@@ -15,3 +15,6 @@ pub mod telemetry;
 pub mod time;
 pub mod tls;
 pub mod walk;
+
+#[cfg(test)]
+mod unprivileged;

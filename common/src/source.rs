@@ -126,4 +126,21 @@ mod tests {
         }
         assert!(crate::root::is_in_the_way(&open(temp.path(), "link").unwrap_err()));
     }
+
+    #[test]
+    fn a_file_of_somebody_else_is_read_without_privilege() {
+        let temp = tempfile::tempdir().unwrap();
+        let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(temp.path(), mode(0o755)).unwrap();
+        for (name, bits) in [("open", 0o644), ("closed", 0o600)] {
+            std::fs::write(temp.path().join(name), name).unwrap();
+            std::fs::set_permissions(temp.path().join(name), mode(bits)).unwrap();
+        }
+        crate::unprivileged::run(|| {
+            assert!(open(temp.path(), "open").is_ok());
+            let own = !rustix::process::geteuid().is_root() && open(temp.path(), "closed").is_ok();
+            let denied = open(temp.path(), "closed").is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
+            assert!(own || denied);
+        });
+    }
 }

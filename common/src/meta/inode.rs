@@ -1,0 +1,161 @@
+//! One regular file or directory, pinned by a descriptor, whose attributes are read and set.
+//!
+//! The descriptor is opened with `O_PATH`: that needs no permission on the file, blocks on nothing, and shows a link
+//! as a link. Calls that do not take such descriptors go through `/proc/self/fd/N`, which leads to exactly the pinned
+//! inode. Without /proc the file is opened for reading instead.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::acl::Acl;
+use crate::path::RelPath;
+use crate::root::{Root, is_in_the_way};
+use crate::walk::{Kind, Stat};
+
+const ACCESS: &str = "system.posix_acl_access";
+const DEFAULT: &str = "system.posix_acl_default";
+
+/// The largest value of an extended attribute (Linux XATTR_SIZE_MAX).
+const XATTR_MAX: usize = 64 * 1024;
+
+/// The access list and, for directories, the default list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acls {
+    /// Who may do what.
+    pub access: Acl,
+    /// What new entries of a directory get.
+    pub default: Option<Acl>,
+}
+
+/// A regular file or a directory.
+#[derive(Debug)]
+pub struct Inode {
+    fd: OwnedFd,
+    stat: Stat,
+    /// `/proc/self/fd/N`; `None` when `fd` is open for reading itself.
+    by_proc: Option<String>,
+}
+
+impl Inode {
+    /// Pins what is at `path` (`None`: the root); `None` if that is neither a regular file nor a directory, or if a
+    /// link is in the way.
+    pub fn open(root: &Root, path: Option<&RelPath>) -> io::Result<Option<Self>> {
+        let fd = match root.open_at(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(error) if is_in_the_way(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let stat = Stat::of(&fd)?;
+        if !matches!(stat.kind(), Kind::File | Kind::Directory) {
+            return Ok(None);
+        }
+        let by_proc = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let inode = Self { fd, stat, by_proc: Some(by_proc) };
+        if has_proc() { Ok(Some(inode)) } else { inode.for_reading(root, path).map(Some) }
+    }
+
+    fn for_reading(self, root: &Root, path: Option<&RelPath>) -> io::Result<Self> {
+        let fd = root.open_at(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty())?;
+        let stat = Stat::of(&fd)?;
+        if !stat.same_inode(&self.stat) {
+            return Err(io::Error::other("it was replaced while it was looked at"));
+        }
+        Ok(Self { fd, stat, by_proc: None })
+    }
+
+    /// Its attributes as read last.
+    pub fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
+    /// Reads the attributes again.
+    pub(super) fn refresh(&mut self) -> io::Result<()> {
+        self.stat = Stat::of(&self.fd)?;
+        Ok(())
+    }
+
+    /// Its access lists; from the mode where the file system has none.
+    pub fn acls(&self) -> io::Result<Acls> {
+        let access = self.list(ACCESS)?.unwrap_or_else(|| Acl::from_mode(self.stat.mode));
+        let default = if self.stat.kind() == Kind::Directory { self.list(DEFAULT)? } else { None };
+        Ok(Acls { access, default })
+    }
+
+    fn list(&self, name: &str) -> io::Result<Option<Acl>> {
+        // Most files have none, and nearly all lists are short.
+        let mut small = [0; 256];
+        match self.get(name, &mut small) {
+            Ok(len) => decode(&small[..len]),
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+            Err(Errno::RANGE) => {
+                let mut large = vec![0; XATTR_MAX];
+                let len = self.get(name, &mut large)?;
+                decode(&large[..len])
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn get(&self, name: &str, value: &mut [u8]) -> rustix::io::Result<usize> {
+        match &self.by_proc {
+            Some(path) => rustix::fs::getxattr(path, name, value),
+            None => rustix::fs::fgetxattr(&self.fd, name, value),
+        }
+    }
+
+    /// Sets the access list.
+    pub(super) fn set_access(&self, acl: &Acl) -> rustix::io::Result<()> {
+        self.set(ACCESS, &acl.to_xattr())
+    }
+
+    /// Sets or removes the default list of a directory.
+    pub(super) fn set_default(&self, acl: Option<&Acl>) -> rustix::io::Result<()> {
+        let Some(acl) = acl else {
+            let removed = match &self.by_proc {
+                Some(path) => rustix::fs::removexattr(path, DEFAULT),
+                None => rustix::fs::fremovexattr(&self.fd, DEFAULT),
+            };
+            return if removed == Err(Errno::NODATA) { Ok(()) } else { removed };
+        };
+        self.set(DEFAULT, &acl.to_xattr())
+    }
+
+    fn set(&self, name: &str, value: &[u8]) -> rustix::io::Result<()> {
+        match &self.by_proc {
+            Some(path) => rustix::fs::setxattr(path, name, value, XattrFlags::empty()),
+            None => rustix::fs::fsetxattr(&self.fd, name, value, XattrFlags::empty()),
+        }
+    }
+
+    /// Sets permission and special bits.
+    pub(super) fn chmod(&self, mode: u32) -> rustix::io::Result<()> {
+        let mode = Mode::from_raw_mode(mode & 0o7777);
+        match &self.by_proc {
+            Some(path) => rustix::fs::chmod(path, mode),
+            None => rustix::fs::fchmod(&self.fd, mode),
+        }
+    }
+
+    /// Sets owner and group.
+    pub(super) fn chown(&self, uid: u32, gid: u32) -> rustix::io::Result<()> {
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        rustix::fs::chownat(self.fd.as_fd(), c"", uid, gid, AtFlags::EMPTY_PATH)
+    }
+}
+
+fn decode(value: &[u8]) -> io::Result<Option<Acl>> {
+    // A default list that was removed may be left empty.
+    if value.is_empty() {
+        return Ok(None);
+    }
+    Acl::from_xattr(value).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Whether /proc is mounted; it does not come or go while we run.
+fn has_proc() -> bool {
+    static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *HAS.get_or_init(|| rustix::fs::access("/proc/self/fd", rustix::fs::Access::EXEC_OK).is_ok())
+}
