@@ -1,0 +1,58 @@
+//! Our own binary: the one that `cargo build --release --workspace --bins` put beside the running test.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use tempfile::TempDir;
+use walkdir::WalkDir;
+
+use crate::process::{self, Outcome};
+
+/// What the binary is made of, relative to the repository.
+const SOURCES: [&str; 4] = ["common/src", "common/md5/src", "mover-rclone/src", "Cargo.lock"];
+
+/// Path of `mover-rclone`; panics when it is missing or older than its sources.
+pub fn binary() -> PathBuf {
+    let file = release_dir().join("mover-rclone");
+    let Ok(built) = fs::metadata(&file).and_then(|meta| meta.modified()) else {
+        panic!("{} does not exist: cargo build --release --workspace --bins", file.display())
+    };
+    let newest = newest(&repository());
+    assert!(built >= newest, "{} is older than its sources: cargo build --release --workspace --bins", file.display());
+    file
+}
+
+/// Runs our command line as the calling user, with an empty home and no inherited variables but `env`.
+#[track_caller]
+pub fn run<S: AsRef<OsStr>>(args: &[S], env: &[(&str, &str)]) -> Outcome {
+    let home = TempDir::with_prefix("mover-home-").unwrap();
+    process::run(&mut command(home.path(), args, env))
+}
+
+/// The command of [`run`], with `home` as its home.
+pub fn command<S: AsRef<OsStr>>(home: &Path, args: &[S], env: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(binary());
+    command.env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin");
+    command.envs(env.iter().copied()).args(args);
+    command
+}
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The directory of the finished programs: test executables lie in `deps` below it.
+pub fn release_dir() -> PathBuf {
+    env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_owned()
+}
+
+fn newest(repository: &Path) -> SystemTime {
+    let files = SOURCES.iter().flat_map(|source| WalkDir::new(repository.join(source)));
+    let metas = files.map(|entry| entry.unwrap().metadata().unwrap());
+    metas.filter(fs::Metadata::is_file).map(|meta| meta.modified().unwrap()).max().unwrap()
+}
