@@ -6,6 +6,7 @@
 #![allow(clippy::missing_panics_doc, reason = "the module text says it once for all")]
 
 pub mod certificates;
+pub mod container;
 pub mod devices;
 pub mod mover;
 pub mod peers;

@@ -1,0 +1,54 @@
+//! The image of `mover-rclone`: what is in it, and that it starts as the operator starts it.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde_json::json;
+use tempfile::TempDir;
+use volsync_tests::container::Image;
+use volsync_tests::tree::{Kind, Tree};
+
+#[test]
+fn it_holds_the_binary_and_its_names_only() {
+    let image = Image::load("mover-rclone");
+    let tree = Tree::of(image.root());
+    let described = tree.0.iter().filter_map(|(path, entry)| match &entry.kind {
+        Kind::Directory => None,
+        Kind::Symlink(target) => Some([path, &b" -> "[..], target].concat()),
+        _ => Some(path.clone()),
+    });
+    let described: Vec<_> = described.map(|line| String::from_utf8(line).unwrap()).collect();
+    let expected = [
+        "bin/bash -> /usr/bin/mover-rclone",
+        "bin/sh -> /usr/bin/mover-rclone",
+        "etc/group",
+        "etc/passwd",
+        "mover-rclone/active.sh -> /usr/bin/mover-rclone",
+        "usr/bin/mover-rclone",
+    ];
+    assert_eq!(described, expected);
+}
+
+#[test]
+fn it_is_small_and_starts_the_binary() {
+    let image = Image::load("mover-rclone");
+    let size = fs::metadata(image.root().join("usr/bin/mover-rclone")).unwrap().size();
+    assert!(size < 20 << 20, "{size} bytes");
+    assert_eq!(image.config["Entrypoint"], json!(["/usr/bin/mover-rclone"]));
+    assert_eq!(image.config["User"].as_str().unwrap_or_default(), "");
+}
+
+#[test]
+fn the_operators_command_starts_for_any_user() {
+    let image = Image::load("mover-rclone");
+    let [data, secret] = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let mounts: [(&Path, &str); 2] = [(data.path(), "/data"), (secret.path(), "/rclone-config")];
+    for user in [0, 1234, 1_000_680_000] {
+        let outcome =
+            image.run(user, &["/bin/bash", "-c", "/mover-rclone/active.sh"], &[("DIRECTION", "source")], &mounts);
+        // runc's own failures are 1 with its name in the text, a program that cannot be started 126 and 127.
+        assert!(!outcome.text().contains("runc") && ![126, 127].contains(&outcome.code()), "{outcome}");
+    }
+}
