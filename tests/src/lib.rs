@@ -8,6 +8,7 @@
 pub mod certificates;
 pub mod container;
 pub mod devices;
+pub mod embedded;
 pub mod mover;
 pub mod peers;
 pub mod pod;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use tempfile::TempDir;
+use volsync_tests::embedded::Embedded;
 use volsync_tests::pod::{Direction, Pod};
 use volsync_tests::rclone::Rclone;
 use volsync_tests::servers::{Minio, S3Endpoint};
@@ -32,6 +33,16 @@ fn a_volume_survives_the_round_trip() {
 #[test]
 fn a_volume_survives_the_round_trip_over_tls() {
     round_trip(Minio::start_tls().bucket("volumes"));
+}
+
+#[test]
+fn a_volume_survives_the_round_trip_through_our_server() {
+    round_trip(&Embedded::start("volumes"));
+}
+
+#[test]
+fn a_volume_survives_the_round_trip_through_our_server_over_tls() {
+    round_trip(&Embedded::start_tls("volumes"));
 }
 
 #[test]
