@@ -16,11 +16,13 @@ use crate::walk::Kind;
 pub struct ApplyOptions {
     /// Set owners and groups. Without privilege each that differs fails and is counted.
     pub owners: bool,
+    /// Set lists; otherwise every list is reduced to a mode, as on a file system that has none.
+    pub lists: bool,
 }
 
 impl Default for ApplyOptions {
     fn default() -> Self {
-        Self { owners: true }
+        Self { owners: true, lists: true }
     }
 }
 
@@ -63,23 +65,25 @@ struct Applying<'a> {
 
 impl Applying<'_> {
     fn run(mut self, options: ApplyOptions) -> io::Result<()> {
-        self.lists()?;
+        self.lists(options.lists)?;
         if options.owners {
             self.owner()?;
         }
         self.special()
     }
 
-    fn lists(&mut self) -> io::Result<()> {
+    fn lists(&mut self, possible: bool) -> io::Result<()> {
         let now = self.inode.acls()?;
         if now.access != self.record.access {
-            let done = self.inode.set_access(&self.record.access);
+            let set = |own: &Self| own.inode.set_access(&own.record.access);
+            let done = if possible { set(self) } else { Err(Errno::OPNOTSUPP) };
             self.list_set(done, |own| own.inode.chmod(own.reduced_mode()))?;
         }
         if self.inode.stat().kind() != Kind::Directory {
             self.outcome.misplaced_default = self.record.default.is_some();
         } else if now.default != self.record.default {
-            let done = self.inode.set_default(self.record.default.as_ref());
+            let set = |own: &Self| own.inode.set_default(own.record.default.as_ref());
+            let done = if possible { set(self) } else { Err(Errno::OPNOTSUPP) };
             self.list_set(done, |_| Ok(()))?;
         }
         Ok(())

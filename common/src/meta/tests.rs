@@ -261,3 +261,28 @@ fn what_is_foreign_is_counted_not_fatal() {
     let expect = ApplyOutcome { mode_denied: true, ..ApplyOutcome::default() };
     assert_eq!(outcomes, [ApplyOutcome { owner_denied: outcomes[0].owner_denied, ..expect }]);
 }
+
+#[test]
+fn where_lists_do_not_exist_a_mode_grants_no_more() {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::create_dir(temp.path().join("d")).unwrap();
+    std::fs::write(temp.path().join("f"), b"").unwrap();
+    let dest = Dest::open(temp.path(), DestOptions::default()).unwrap();
+    let options = ApplyOptions { lists: false, ..ApplyOptions::default() };
+    // The record, the mode it leads to, and whether something was lost.
+    let cases = [
+        ("f", "u::7\ng::4\no::1\n", 0o741, false),
+        ("f", "u::6\nu:9:7\ng::6\nm::3\no::0\n", 0o620, true),
+        ("f", "# flags: s--\nu::7\ng::5\no::5\n", 0o4755, false),
+        ("d", "# flags: -st\nu::7\ng::5\no::5\nd:u::7\n", 0o3755, true),
+    ];
+    for (name, text, mode, reduced) in cases {
+        let record = Reader::new(format!("# file: {name}\n{text}").as_bytes()).next().unwrap().unwrap();
+        let path = RelPath::new(name.as_bytes()).unwrap();
+        let apply = || apply(&dest, Some(&path), &record, options).unwrap();
+        let expect = ApplyOutcome { changed: true, reduced, ..ApplyOutcome::default() };
+        assert_eq!(apply(), expect, "{text}");
+        assert_eq!(std::fs::metadata(temp.path().join(name)).unwrap().mode() & 0o7777, mode, "{text}");
+        assert!(!apply().changed, "{text}");
+    }
+}
