@@ -1,76 +1,114 @@
-//! What stands between a connection and the S3 service: recording, clock and region checks, latency, faults.
+//! What stands between a connection and the S3 service: recording, clock and region, latency, faults.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::{Body as _, Frame, SizeHint};
+use http::request::Parts;
+use http::{HeaderMap, Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use s3s::Body;
 use s3s::service::S3Service;
 
-use crate::classify;
+use crate::answers::{self, Refusal};
+use crate::clock;
+use crate::fault::Faults;
 use crate::record::{Entry, Recorder};
+use crate::shape::{Counted, Pace, Shaped, boxed};
+use crate::wire::Ending;
+use crate::{breakage, classify};
 
 /// The connection ends here, without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is cut: {0}")]
-pub(crate) struct Cut(String);
+pub(crate) struct Cut(pub(crate) String);
 
-/// Everything a connection shares with its server.
+pub(crate) type Answer = Result<Response<Body>, Cut>;
+
+/// Everything the connections of a server share.
 pub(crate) struct Front {
     pub(crate) service: S3Service,
     pub(crate) recorder: Recorder,
+    pub(crate) faults: Faults,
     pub(crate) latency: Duration,
+    pub(crate) bandwidth: Option<u64>,
+    pub(crate) clock_offset_s: AtomicI64,
+    /// The only region signatures may name; none: any.
+    pub(crate) region: Option<String>,
 }
 
 impl Front {
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+    /// Answers one request, or says that the connection ends.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, ending: &Ending) -> Answer {
         let (head, body) = request.into_parts();
-        let entry = self.recorder.begin(&head, classify::target(&head.method, &head.uri, &head.headers));
+        let target = classify::target(&head.method, &head.uri, &head.headers);
+        let verdict = self.faults.judge(&target, head.uri.query().unwrap_or_default());
+        let entry = self.recorder.begin(&head, target);
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
         }
-        let body = if body.is_end_stream() { Body::empty() } else { counted(body, &entry) };
-        let response =
-            self.service.call(Request::from_parts(head, body)).await.map_err(|error| Cut(format!("{error:?}")))?;
-        entry.answered(response.status().as_u16());
-        Ok(response)
+        let body = self.incoming(body, &entry);
+        let request = Request::from_parts(head, body);
+        let answer = match verdict {
+            None => self.serve(request).await,
+            Some(verdict) => {
+                entry.faulted(verdict.action.name());
+                breakage::suffer(self, request, verdict, ending).await
+            }
+        };
+        answer.map(|response| self.outgoing(response, &entry))
     }
-}
 
-fn counted(inner: Incoming, entry: &Arc<Entry>) -> Body {
-    Body::http_body(Counted { inner, entry: Arc::clone(entry) })
-}
-
-/// A request body that tells its record how much has arrived.
-struct Counted {
-    inner: Incoming,
-    entry: Arc<Entry>,
-}
-
-impl http_body::Body for Counted {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-        {
-            self.entry.received(data.len() as u64);
+    /// The answer without any fault.
+    pub(crate) async fn serve(&self, request: Request<Body>) -> Answer {
+        let (head, body) = request.into_parts();
+        if let Some(refusal) = self.refusal(&head) {
+            answers::drain(body).await;
+            return Ok(answers::error(&refusal));
         }
-        polled
+        self.service.call(Request::from_parts(head, body)).await.map_err(|error| Cut(format!("{error:?}")))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+    fn refusal(&self, head: &Parts) -> Option<Refusal> {
+        let now = clock::server_time(self.clock_offset_s.load(Ordering::Relaxed));
+        if clock::is_skewed(&head.headers, now) {
+            return Some(Refusal::skewed());
+        }
+        let signed = signed_region(&head.headers)?;
+        let region = self.region.as_deref().filter(|region| *region != signed)?;
+        Some(Refusal::wrong_region(signed, region))
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+    fn incoming(&self, body: Incoming, entry: &Arc<Entry>) -> Body {
+        if body.is_end_stream() {
+            return Body::empty();
+        }
+        let counted = Body::http_body(Counted { inner: body, entry: Arc::clone(entry) });
+        match self.bandwidth {
+            None => counted,
+            Some(rate) => boxed(Shaped::new(counted).pace(Pace::rate(rate))),
+        }
     }
+
+    fn outgoing(&self, mut response: Response<Body>, entry: &Entry) -> Response<Body> {
+        entry.answered(response.status().as_u16());
+        let offset = self.clock_offset_s.load(Ordering::Relaxed);
+        if offset != 0
+            && !response.headers().contains_key(http::header::DATE)
+            && let Some(date) = clock::http_date(clock::server_time(offset))
+        {
+            response.headers_mut().insert(http::header::DATE, date);
+        }
+        match self.bandwidth {
+            None => response,
+            Some(rate) => response.map(|body| boxed(Shaped::new(body).pace(Pace::rate(rate)))),
+        }
+    }
+}
+
+/// The region in `Credential=key/date/region/service/aws4_request`.
+fn signed_region(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    text.split_once("Credential=")?.1.split('/').nth(2)
 }

@@ -9,16 +9,23 @@
 //!
 //! Not here, on purpose: versions, ACLs, encryption, anything that survives a restart.
 
+mod admin;
+mod answers;
 mod api;
+mod breakage;
 mod classify;
-mod digest;
+mod clock;
+pub mod fault;
 mod front;
 mod options;
 mod record;
 mod server;
+mod shape;
 pub mod store;
 mod tls;
+mod wire;
 
+pub use fault::{Action, Faults, Gate, Rule, When};
 pub use options::{Quirks, ServerOptions};
 pub use record::{Recorder, RequestRecord};
 pub use server::Server;

@@ -33,6 +33,9 @@ struct Arguments {
     /// Keep object bytes in files in this directory instead of in memory.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Serve requests, counts and faults for tests on this address.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
     /// Count requests but do not remember each of them.
     #[arg(long)]
     no_record: bool,
@@ -59,10 +62,16 @@ async fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
     let server = Server::start(arguments.options()).await?;
     let ca = write_ca(&arguments, &server)?;
+    let admin = match arguments.admin {
+        Some(address) => Some(server.serve_admin(address).await?),
+        None => None,
+    };
     let ready = serde_json::json!({
         "endpoint": server.endpoint(),
         "access_key": server.access_key(),
         "secret_key": server.secret_key(),
+        "host_endpoint": server.host_endpoint(),
+        "admin": admin,
         "ca": ca,
     });
     writeln!(io::stdout(), "{ready}")?;

@@ -84,7 +84,6 @@ impl Entry {
         self.outcome().status = Some(status);
     }
 
-    #[expect(dead_code, reason = "faults come next")]
     pub(crate) fn faulted(&self, fault: &'static str) {
         self.outcome().fault = Some(fault);
     }

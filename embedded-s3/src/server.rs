@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,13 +20,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::admin::Admin;
 use crate::api::Api;
 use crate::classify::{DOMAIN, host_bucket};
+use crate::fault::Faults;
 use crate::front::Front;
 use crate::options::ServerOptions;
 use crate::record::Recorder;
 use crate::store::{Rules, Store};
 use crate::tls;
+use crate::wire::{Ending, Wire};
 
 /// A running server; dropping it closes the listener and every connection.
 pub struct Server {
@@ -33,7 +38,9 @@ pub struct Server {
     ca_pem: Option<String>,
     store: Arc<Store>,
     recorder: Recorder,
-    _stop: DropGuard,
+    faults: Faults,
+    front: Arc<Front>,
+    stop: DropGuard,
 }
 
 impl Server {
@@ -50,16 +57,22 @@ impl Server {
         let identity = options.tls.then(tls::identity).transpose()?;
         let (ca_pem, acceptor) = identity.map(|identity| (identity.ca_pem, identity.acceptor)).unzip();
         let recorder = Recorder::new(options.record);
+        let faults = Faults::default();
         let front = Arc::new(Front {
             service: service(&options, &store),
             recorder: recorder.clone(),
+            faults: faults.clone(),
             latency: options.latency,
+            bandwidth: options.bandwidth,
+            clock_offset_s: AtomicI64::new(options.clock_offset_s),
+            region: options.check_region.then(|| options.region.clone()),
         });
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
-        tokio::spawn(accept(listener, acceptor, front, stop.clone()));
-        Ok(Self { address, options, ca_pem, store, recorder, _stop: stop.drop_guard() })
+        tokio::spawn(accept(listener, acceptor, Arc::clone(&front), stop.clone()));
+        let stop = stop.drop_guard();
+        Ok(Self { address, options, ca_pem, store, recorder, faults, front, stop })
     }
 
     /// URL for path-style requests, by address.
@@ -106,9 +119,28 @@ impl Server {
         &self.recorder
     }
 
+    /// What goes wrong.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
     /// What is stored.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Moves the server's clock ahead of the real one, or behind it, from now on.
+    pub fn set_clock_offset(&self, seconds: i64) {
+        self.front.clock_offset_s.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Opens the administrative endpoint (module `admin`) and returns its URL.
+    pub async fn serve_admin(&self, listen: SocketAddr) -> io::Result<String> {
+        let listener = TcpListener::bind(listen).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let admin = Admin::new(self.recorder.clone(), self.faults.clone(), Arc::clone(&self.store));
+        tokio::spawn(admin.accept(listener, self.stop.token().clone()));
+        Ok(url)
     }
 }
 
@@ -189,7 +221,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, front: Arc<Fron
             // Out of descriptors, or the peer went away: neither is the end of the server.
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a connection");
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
     }
@@ -199,19 +231,21 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, front: Arc<Fron
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "failed to set TCP_NODELAY");
     }
+    let ending = Ending::default();
+    let wire = Wire::new(stream, ending.clone());
     match tls {
-        None => serve(stream, front).await,
-        Some(tls) => match tls.accept(stream).await {
-            Ok(stream) => serve(stream, front).await,
+        None => serve(wire, front, ending).await,
+        Some(tls) => match tls.accept(wire).await {
+            Ok(stream) => serve(stream, front, ending).await,
             Err(error) => tracing::debug!(%error, "failed to shake hands"),
         },
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, front: Arc<Front>) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, front: Arc<Front>, ending: Ending) {
     let service = service_fn(move |request| {
-        let front = Arc::clone(&front);
-        async move { front.answer(request).await }
+        let (front, ending) = (Arc::clone(&front), ending.clone());
+        async move { front.answer(request, &ending).await }
     });
     let served = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
     if let Err(error) = served {

@@ -6,8 +6,8 @@ use futures_util::StreamExt as _;
 use s3s::dto::StreamingBlob;
 use s3s::{S3Error, S3ErrorCode, S3Result, StdError, s3_error};
 
-use crate::digest::Md5Sum;
 use crate::store::{Content, Store};
+use volsync_md5::Digest;
 
 /// Reads `body` into the store's back end and compares its MD5 with `content_md5`.
 pub(super) async fn receive(
@@ -15,7 +15,7 @@ pub(super) async fn receive(
     body: Option<StreamingBlob>,
     announced: Option<i64>,
     content_md5: Option<&str>,
-) -> S3Result<(Content, Md5Sum)> {
+) -> S3Result<(Content, Digest)> {
     let wanted = content_md5.map(parse_md5).transpose()?;
     let expected = announced.and_then(|len| u64::try_from(len).ok());
     let mut writer = store.backend().writer(expected).map_err(S3Error::internal_error)?;
@@ -34,7 +34,7 @@ pub(super) async fn receive(
     Ok((content, md5))
 }
 
-fn parse_md5(text: &str) -> S3Result<Md5Sum> {
+fn parse_md5(text: &str) -> S3Result<Digest> {
     let bytes = BASE64_STANDARD.decode(text).map_err(|error| s3_error!(error, InvalidDigest))?;
     bytes.try_into().map_err(|_| s3_error!(InvalidDigest))
 }

@@ -12,6 +12,7 @@ use s3s::dto::{
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, s3_error};
 
 use super::{Api, body, length, may_write, names, strong};
+use crate::breakage::DeniedDeletes;
 use crate::store::{Attributes, Object};
 
 /// The most `DeleteObjects` takes, and the largest `CopyObject` source: Amazon S3 API Reference, both operations.
@@ -219,12 +220,26 @@ pub(super) fn delete_many(api: &Api, req: S3Request<DeleteObjectsInput>) -> S3Re
         return Err(s3_error!(MalformedXML));
     }
     let quiet = input.delete.quiet.unwrap_or(false);
-    let mut deleted = Vec::new();
+    let denied = req.extensions.get::<DeniedDeletes>();
+    let (mut deleted, mut errors) = (Vec::new(), Vec::new());
     for object in input.delete.objects {
+        if let Some(rule) = denied.filter(|rule| object.key.contains(&rule.key)) {
+            errors.push(failed(object.key, rule));
+            continue;
+        }
         api.store.delete(&input.bucket, &object.key)?;
         if !quiet {
             deleted.push(DeletedObject { key: Some(object.key), ..Default::default() });
         }
     }
-    Ok(DeleteObjectsOutput { deleted: Some(deleted), ..Default::default() })
+    Ok(DeleteObjectsOutput { deleted: Some(deleted), errors: Some(errors), ..Default::default() })
+}
+
+fn failed(key: String, rule: &DeniedDeletes) -> s3s::dto::Error {
+    s3s::dto::Error {
+        key: Some(key),
+        code: Some(rule.code.clone()),
+        message: Some("denied by the script".to_owned()),
+        version_id: None,
+    }
 }

@@ -19,7 +19,7 @@ use futures_util::Stream;
 use s3s::StdError;
 use s3s::stream::{ByteStream, RemainingLength};
 
-use crate::digest::{Md5Stream, Md5Sum};
+use volsync_md5::{Digest, Md5};
 
 /// Bytes read from a data file at a time: large enough to amortise the call, small enough to stay in the cache.
 const READ_SIZE: u64 = 256 * 1024;
@@ -47,7 +47,7 @@ impl Backend {
             Self::Memory => Sink::Memory(Vec::with_capacity(capacity(expected)?)),
             Self::Directory { dir, next } => Sink::File(DataFile::create(dir, next)?),
         };
-        Ok(ContentWriter { sink, len: 0, md5: Md5Stream::default() })
+        Ok(ContentWriter { sink, len: 0, md5: Md5::new() })
     }
 }
 
@@ -87,7 +87,7 @@ enum Sink {
 pub(crate) struct ContentWriter {
     sink: Sink,
     len: u64,
-    md5: Md5Stream,
+    md5: Md5,
 }
 
 impl ContentWriter {
@@ -101,13 +101,13 @@ impl ContentWriter {
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> (Content, Md5Sum) {
+    pub(crate) fn finish(self) -> (Content, Digest) {
         let source = match self.sink {
             Sink::Memory(buffer) => Source::Memory(Bytes::from(buffer)),
             Sink::File(data) => Source::File(Arc::new(data)),
         };
         let segments = vec![Segment { source, start: 0, len: self.len }];
-        (Content { segments, len: self.len }, self.md5.finish())
+        (Content { segments, len: self.len }, self.md5.finalize())
     }
 }
 
@@ -202,13 +202,13 @@ impl Content {
     }
 
     /// MD5 over all bytes.
-    pub(crate) fn md5(&self) -> io::Result<Md5Sum> {
+    pub(crate) fn md5(&self) -> io::Result<Digest> {
         let mut pieces = self.stream();
-        let mut md5 = Md5Stream::default();
+        let mut md5 = Md5::new();
         while let Some(piece) = pieces.next_piece() {
             md5.update(&piece?);
         }
-        Ok(md5.finish())
+        Ok(md5.finalize())
     }
 
     pub(crate) fn stream(&self) -> ContentStream {
@@ -263,9 +263,8 @@ impl ByteStream for ContentStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::md5_of;
 
-    fn written(backend: &Backend, data: &[u8]) -> (Content, Md5Sum) {
+    fn written(backend: &Backend, data: &[u8]) -> (Content, Digest) {
         let mut writer = backend.writer(Some(data.len() as u64)).unwrap();
         for chunk in data.chunks(7) {
             writer.write(chunk).unwrap();
@@ -276,11 +275,11 @@ mod tests {
     fn check(backend: &Backend) {
         let (first, sum) = written(backend, b"the first body");
         let (second, _) = written(backend, b", the second");
-        assert_eq!(sum, md5_of(b"the first body"));
+        assert_eq!(sum, volsync_md5::md5(b"the first body"));
         let both = Content::concat([&first, &Content::default(), &second]);
         let text = b"the first body, the second";
         assert_eq!(both.read_all().unwrap(), text.as_slice());
-        assert_eq!(both.md5().unwrap(), md5_of(text));
+        assert_eq!(both.md5().unwrap(), volsync_md5::md5(text));
         for start in 0..text.len() {
             for end in start..=text.len() {
                 let cut = both.slice(start as u64..end as u64);

@@ -17,11 +17,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use s3s::dto::Timestamp;
 
-use crate::digest::{Md5Sum, md5_of};
 use content::Backend;
 pub use content::Content;
 use uploads::UploadKey;
 pub use uploads::{Part, Upload, UploadInfo};
+use volsync_md5::Digest;
 
 /// What a client may set on an object beside its bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,7 +52,7 @@ pub struct Object {
     /// ETag without quotes.
     pub etag: String,
     /// MD5 of the bytes where the server has it: not after a multipart upload.
-    pub md5: Option<Md5Sum>,
+    pub md5: Option<Digest>,
     /// Whole seconds, as S3 reports them.
     pub modified: SystemTime,
     /// Headers and metadata.
@@ -152,12 +152,12 @@ impl Store {
     }
 
     /// The ETag of content with this MD5, without quotes.
-    pub(crate) fn etag(&self, md5: &Md5Sum) -> String {
+    pub(crate) fn etag(&self, md5: &Digest) -> String {
         if self.random_etags { self.random_etag() } else { hex::encode(md5) }
     }
 
     fn random_etag(&self) -> String {
-        hex::encode(md5_of(format!("no digest of anything, number {}", self.new_id()).as_bytes()))
+        hex::encode(volsync_md5::md5(format!("no digest of anything, number {}", self.new_id()).as_bytes()))
     }
 
     /// Creates a bucket.
@@ -216,12 +216,12 @@ impl Store {
         attributes: Attributes,
     ) -> Result<(), StoreError> {
         let bytes = bytes.into();
-        let md5 = md5_of(&bytes);
+        let md5 = volsync_md5::md5(&bytes);
         self.insert(bucket, key, self.object(bytes.into(), md5, attributes), |_| Ok(()))?;
         Ok(())
     }
 
-    pub(crate) fn object(&self, content: Content, md5: Md5Sum, attributes: Attributes) -> Object {
+    pub(crate) fn object(&self, content: Content, md5: Digest, attributes: Attributes) -> Object {
         Object { content, etag: self.etag(&md5), md5: Some(md5), modified: now(), attributes }
     }
 

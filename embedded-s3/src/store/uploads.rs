@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::content::Content;
 use super::{Attributes, Object, Store, StoreError, now};
-use crate::digest::{Md5Stream, Md5Sum};
+use volsync_md5::{Digest, Md5};
 
 /// Uploads sort by key, then in the order they were started.
 pub(super) type UploadKey = (String, u64);
@@ -19,7 +19,7 @@ pub struct Part {
     /// ETag without quotes.
     pub etag: String,
     /// MD5 of its bytes.
-    pub md5: Md5Sum,
+    pub md5: Digest,
     /// When it arrived.
     pub modified: SystemTime,
 }
@@ -80,7 +80,7 @@ impl Store {
         bucket: &str,
         (key, id): (&str, &str),
         number: i32,
-        (content, md5): (Content, Md5Sum),
+        (content, md5): (Content, Digest),
     ) -> Result<Part, StoreError> {
         let at = (key.to_owned(), parse_id(id)?);
         let part = Part { content, etag: self.etag(&md5), md5, modified: now() };
@@ -163,30 +163,30 @@ fn choose<'a>(
 }
 
 /// MD5 of the concatenated part digests, a dash and the number of parts: what AWS and MinIO answer.
-fn multipart_etag<'a>(sums: impl Iterator<Item = &'a Md5Sum>) -> String {
-    let mut all = Md5Stream::default();
+fn multipart_etag<'a>(sums: impl Iterator<Item = &'a Digest>) -> String {
+    let mut all = Md5::new();
     let mut count = 0;
     for sum in sums {
         all.update(sum);
         count += 1;
     }
-    format!("{}-{count}", hex::encode(all.finish()))
+    format!("{}-{count}", hex::encode(all.finalize()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::md5_of;
     use bytes::Bytes;
 
     fn part(text: &'static str) -> Part {
-        let md5 = md5_of(text.as_bytes());
+        let md5 = volsync_md5::md5(text.as_bytes());
         Part { content: Bytes::from_static(text.as_bytes()).into(), etag: hex::encode(md5), md5, modified: now() }
     }
 
     fn check(wanted: &[(i32, &str)], expect: Result<&str, StoreError>) {
         let have = BTreeMap::from([(1, part("aaaa")), (2, part("bb")), (7, part("cccc"))]);
-        let wanted: Vec<_> = wanted.iter().map(|(n, text)| (*n, hex::encode(md5_of(text.as_bytes())))).collect();
+        let wanted: Vec<_> =
+            wanted.iter().map(|(n, text)| (*n, hex::encode(volsync_md5::md5(text.as_bytes())))).collect();
         let got = choose(&have, &wanted, 4).map(|parts| {
             let content = Content::concat(parts.iter().map(|part| &part.content));
             String::from_utf8(content.read_all().unwrap().to_vec()).unwrap()
@@ -209,8 +209,8 @@ mod tests {
     #[test]
     fn the_multipart_etag_is_the_digest_of_digests() {
         // printf a | md5sum; printf b | md5sum; the two digests in binary | md5sum.
-        let sums = [md5_of(b"a"), md5_of(b"b")];
+        let sums = [volsync_md5::md5(b"a"), volsync_md5::md5(b"b")];
         let joined = sums.concat();
-        assert_eq!(multipart_etag(sums.iter()), format!("{}-2", hex::encode(md5_of(&joined))));
+        assert_eq!(multipart_etag(sums.iter()), format!("{}-2", hex::encode(volsync_md5::md5(&joined))));
     }
 }
