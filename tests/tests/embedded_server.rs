@@ -1,4 +1,5 @@
 //! The embedded S3 server against the real rclone and against raw HTTP, faults included.
+#![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -117,7 +118,7 @@ fn tree() -> TempDir {
         put(name, name.as_bytes());
     }
     put("empty", b"");
-    let big: Vec<u8> = (0..12_000_000_u32).flat_map(|n| n.to_le_bytes()).take(12_000_000).collect();
+    let big: Vec<u8> = (0..12_000_000_u32).flat_map(u32::to_le_bytes).take(12_000_000).collect();
     put("big", &big);
     dir
 }
