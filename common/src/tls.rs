@@ -171,7 +171,7 @@ fn has(bytes: &[u8], word: &[u8]) -> bool {
 fn in_words(error: &pem::Error) -> String {
     match error {
         pem::Error::MissingSectionEnd { end_marker } => {
-            format!("it is cut off: {} is missing", String::from_utf8_lossy(end_marker).trim())
+            format!("it is cut off: the END line of {} is missing", String::from_utf8_lossy(end_marker).trim())
         }
         pem::Error::IllegalSectionStart { line } => format!("bad line {:?}", String::from_utf8_lossy(line).trim()),
         pem::Error::Base64Decode(why) => format!("the base64 between the markers is damaged ({why})"),

@@ -1,1 +1,3 @@
 //! The S3 store: requests, signatures, retries, listings, multipart uploads.
+
+pub mod credentials;
