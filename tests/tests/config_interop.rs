@@ -47,12 +47,8 @@ fn the_edge_cases_read_alike() {
         assert_eq!(ours(&file, &case.env), theirs(&file, &case.env), "{}", case.title);
         assert_eq!(ours(&file, &case.env).err(), case.fails, "{}", case.title);
         assert_eq!(ours(&file, &case.env).is_ok(), case.dump.is_some(), "{}", case.title);
-        assert_eq!(
-            ours(&file, &case.env).map(|o| o.1.is_empty()).unwrap_or(true),
-            case.list.is_empty(),
-            "{}",
-            case.title
-        );
+        let listed = ours(&file, &case.env).is_ok_and(|(_, list)| !list.is_empty());
+        assert_eq!(listed, !case.list.is_empty(), "{}", case.title);
     }
 }
 
@@ -62,10 +58,11 @@ fn random_files_read_alike() {
     let file = dir.path().join("rclone.conf");
     let line = "(\\[[a-c.]{0,3}\\]|[\"`]{0,3}[a-c \u{a0}]{0,3}[\"`]{0,3}[=:][\"`]{0,3}[a-z%\\(\\)s =#;é\t<&]{0,8}[\"`]{0,3}|[#;]x|-=y|type=s3|[a-c]=%\\([a-c]\\)s|[a-c]{0,2}\r?)";
     let files = proptest::collection::vec(line, 1..8);
-    let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) });
+    let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) });
     runner
         .run(&files, |lines: Vec<String>| {
-            std::fs::write(&file, lines.join("\n")).unwrap();
+            // Under a header from the start: a loop of references in DEFAULT overflows the stack of the real one.
+            std::fs::write(&file, format!("[a]\n{}", lines.join("\n"))).unwrap();
             let (ours, theirs) = (ours(&file, &[]), theirs(&file, &[]));
             // Lines of an error are escaped here; that there is one is what counts.
             proptest::prop_assert_eq!(ours.as_ref().ok(), theirs.as_ref().ok(), "{:?}: {:?} {:?}", lines, ours, theirs);

@@ -14,23 +14,23 @@ use super::{Config, RemoteString};
 
 /// All sections as JSON, byte for byte as `rclone config dump` prints it: keys sorted, four blanks, no final newline.
 pub fn dump(config: &Config, env: &dyn Environment) -> String {
-    let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut sections: BTreeMap<&[u8], BTreeMap<&[u8], Vec<u8>>> = BTreeMap::new();
     for section in config.sections() {
-        let keys = sections.entry(json_string(section)).or_default();
+        let keys = sections.entry(section).or_default();
         for key in config.keys(section) {
-            let value = config.get(section, key, env).unwrap_or_default();
-            keys.insert(json_string(key), json_string(&value));
+            keys.insert(key, config.get(section, key, env).unwrap_or_default());
         }
     }
-    object(&sections, 0, |keys| object(keys, 1, Clone::clone))
+    object(&sections, 0, |keys| object(keys, 1, |value| json_string(value)))
 }
 
-fn object<V>(entries: &BTreeMap<String, V>, depth: usize, show: impl Fn(&V) -> String) -> String {
+fn object<V>(entries: &BTreeMap<&[u8], V>, depth: usize, show: impl Fn(&V) -> String) -> String {
     if entries.is_empty() {
         return "{}".to_owned();
     }
     let (inner, outer) = ("    ".repeat(depth + 1), "    ".repeat(depth));
-    let lines: Vec<String> = entries.iter().map(|(key, value)| format!("{inner}{key}: {}", show(value))).collect();
+    let lines: Vec<String> =
+        entries.iter().map(|(key, value)| format!("{inner}{}: {}", json_string(key), show(value))).collect();
     format!("{{\n{}\n{outer}}}", lines.join(",\n"))
 }
 
