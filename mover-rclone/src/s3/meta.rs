@@ -1,0 +1,131 @@
+//! What headers say of an object, and the headers that say it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, LAST_MODIFIED};
+use volsync_common::time::Timestamp;
+
+use super::client::Call;
+use super::content_type;
+use super::dates::parse_http;
+use super::mtime::{format_mtime, parse_mtime};
+use super::settings::S3Settings;
+use crate::store::{Md5, ObjectMeta, StoreError};
+
+const META: &str = "x-amz-meta-";
+
+/// Base64 as Content-MD5 and md5chksum have it.
+pub(super) fn base64(sum: &[u8]) -> String {
+    BASE64.encode(sum)
+}
+
+/// An ETag that is an MD5: 32 hexadecimal digits, quotes and case aside.
+pub(super) fn etag_md5(etag: &str) -> Option<Md5> {
+    let text = etag.trim().trim_matches('"');
+    if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut sum = [0; 16];
+    for (byte, digits) in sum.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(sum)
+}
+
+/// The headers of HEAD or GET. `size` is the length of the whole object.
+pub(super) fn read(headers: &HeaderMap, size: u64, etag_is_md5: bool) -> ObjectMeta {
+    let metadata: Vec<(String, Vec<u8>)> = headers
+        .iter()
+        .filter_map(|(n, v)| Some((n.as_str().strip_prefix(META)?.to_owned(), v.as_bytes().to_vec())))
+        .collect();
+    let value = |name: &str| metadata.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_slice());
+    let etag = headers.get(ETAG).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let stored = value("md5chksum").and_then(|v| BASE64.decode(v).ok()).and_then(|v| Md5::try_from(v).ok());
+    let modified = || headers.get(LAST_MODIFIED).and_then(|v| parse_http(v.as_bytes()));
+    ObjectMeta {
+        size,
+        mtime: value("mtime").and_then(parse_mtime).or_else(modified),
+        md5: stored.or_else(|| etag.as_deref().filter(|_| etag_is_md5).and_then(etag_md5)),
+        etag,
+        gzip: headers.get(CONTENT_ENCODING).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"gzip")),
+        metadata,
+    }
+}
+
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Length of the whole object from the `Content-Range` of a part.
+pub(super) fn total_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get("content-range")?.to_str().ok()?.rsplit_once('/')?.1.trim().parse().ok()
+}
+
+/// Headers of PutObject, CreateMultipartUpload and CopyObject alike.
+pub(super) fn describe(
+    call: Call,
+    settings: &S3Settings,
+    path: &[u8],
+    mtime: Timestamp,
+    md5chksum: Option<Md5>,
+    metadata: &[(String, Vec<u8>)],
+) -> Result<Call, StoreError> {
+    let mut call = call
+        .header("content-type", content_type::of(path))?
+        .header("x-amz-meta-mtime", format_mtime(mtime))?
+        .header("x-amz-meta-md5chksum", md5chksum.map(|sum| base64(&sum)).unwrap_or_default())?
+        .header("x-amz-acl", &settings.acl)?
+        .header("x-amz-storage-class", &settings.storage_class)?
+        .header("x-amz-server-side-encryption", &settings.server_side_encryption)?
+        .header("x-amz-server-side-encryption-aws-kms-key-id", &settings.sse_kms_key_id)?;
+    for (name, value) in metadata.iter().filter(|(name, _)| name != "mtime" && name != "md5chksum") {
+        call = call.header(&format!("{META}{name}"), value)?;
+    }
+    customer_key(payer(call, settings)?, settings)
+}
+
+/// The SSE-C headers of every request that touches content.
+pub(super) fn customer_key(call: Call, settings: &S3Settings) -> Result<Call, StoreError> {
+    let key = &settings.sse_customer_key;
+    if key.is_empty() {
+        return Ok(call);
+    }
+    let algorithm =
+        if settings.sse_customer_algorithm.is_empty() { "AES256" } else { &settings.sse_customer_algorithm };
+    call.header("x-amz-server-side-encryption-customer-algorithm", algorithm)?
+        .header("x-amz-server-side-encryption-customer-key", base64(key))?
+        .header("x-amz-server-side-encryption-customer-key-md5", base64(&volsync_md5::md5(key)))
+}
+
+pub(super) fn payer(call: Call, settings: &S3Settings) -> Result<Call, StoreError> {
+    call.header("x-amz-request-payer", if settings.requester_pays { "requester" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (http::HeaderName::from_static(n), v.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn md5chksum_beats_the_etag_unless_it_is_no_md5() {
+        let empty = "\"D41D8CD98F00B204E9800998ECF8427E\"";
+        let md5 = |pairs: &[(&'static str, &str)], trusted| read(&headers(pairs), 0, trusted).md5.map(|m| m[0]);
+        assert_eq!(md5(&[("etag", empty)], true), Some(0xd4));
+        assert_eq!(md5(&[("etag", empty)], false), None);
+        assert_eq!(md5(&[("etag", "\"d41d8cd98f00b204e9800998ecf8427e-2\"")], true), None);
+        let stored = "AAAAAAAAAAAAAAAAAAAAAA==";
+        assert_eq!(md5(&[("etag", empty), ("x-amz-meta-md5chksum", stored)], true), Some(0));
+        assert_eq!(md5(&[("etag", empty), ("x-amz-meta-md5chksum", "AAAA")], true), Some(0xd4));
+    }
+
+    #[test]
+    fn the_stored_time_beats_the_stores_own() {
+        let own = ("last-modified", "Sat, 21 Nov 2026 04:23:34 GMT");
+        let secs = |pairs: &[(&'static str, &str)]| read(&headers(pairs), 0, true).mtime.map(|t| t.secs);
+        assert_eq!(secs(&[own, ("x-amz-meta-mtime", "5.5")]), Some(5));
+        assert_eq!(secs(&[own, ("x-amz-meta-mtime", "1e9")]), Some(1_795_235_014));
+    }
+}

@@ -1,0 +1,136 @@
+//! Writing an object with one request, and creating the bucket when it is missing.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+
+use super::S3Store;
+use super::client::Call;
+use super::meta::{base64, describe, etag_md5};
+use crate::store::{Md5, Put, PutRequest, Source, StoreError, StoreErrorKind};
+
+impl S3Store {
+    pub(super) async fn write(&self, request: PutRequest<'_>) -> Result<Put, StoreError> {
+        let first = self.write_once(&request).await;
+        match first {
+            Err(error) if error.kind == StoreErrorKind::NoSuchBucket && !self.settings.no_check_bucket => {
+                self.create_bucket().await?;
+                self.write_once(&request).await
+            }
+            other => other,
+        }
+    }
+
+    async fn write_once(&self, request: &PutRequest<'_>) -> Result<Put, StoreError> {
+        let size = request.source.len();
+        let multipart = self.quirks.multipart && size > 0;
+        let large = self.settings.upload_cutoff.is_none_or(|cutoff| size >= cutoff);
+        // More than half of the memory in one body would stop all other uploads: parts need less.
+        if multipart && (large || size > self.memory.total() / 2) {
+            self.write_parts(request).await
+        } else {
+            self.write_whole(request).await
+        }
+    }
+
+    async fn write_whole(&self, request: &PutRequest<'_>) -> Result<Put, StoreError> {
+        let size = request.source.len();
+        let shown = request.path.to_string();
+        let _memory = self.memory.reserve(size).await;
+        let (body, sum) = read_exact(request.source.clone(), 0, size, &shown).await?;
+        if request.md5.is_some_and(|known| known != sum) {
+            return Err(changed(&shown));
+        }
+        still_the_same(request.source.clone(), &shown).await?;
+        let call = self.client.named(Call::new("PutObject", Method::PUT, Some(self.key(request.path)?)));
+        let chksum = (!self.quirks.etag_is_md5 && !self.settings.disable_checksum).then_some(sum);
+        let mut call = describe(call, &self.settings, request.path, request.mtime, chksum, request.metadata)?
+            .header("content-md5", base64(&sum))?
+            .body(body);
+        call.content = true;
+        let answer = self.client.send(call).await?;
+        let etag = answer.header("etag").and_then(etag_md5).filter(|_| self.quirks.etag_is_md5);
+        if etag.is_some_and(|etag| etag != sum) {
+            let reason = "the store's ETag is not the MD5 of what was sent";
+            return Err(StoreError::new(StoreErrorKind::Corrupt, "PutObject", shown, reason));
+        }
+        Ok(Put { bytes: size, md5: Some(sum) })
+    }
+
+    async fn create_bucket(&self) -> Result<(), StoreError> {
+        let settings = &self.settings;
+        let acl = if settings.bucket_acl.is_empty() { &settings.acl } else { &settings.bucket_acl };
+        let mut call = Call::new("CreateBucket", Method::PUT, None).header("x-amz-acl", acl)?;
+        if !settings.location_constraint.is_empty() {
+            let place = super::xml::escape(&settings.location_constraint);
+            call = call.body(format!(
+                "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{place}\
+                 </LocationConstraint></CreateBucketConfiguration>"
+            ));
+        }
+        match self.client.send(call).await {
+            Ok(_) => tracing::info!("Bucket \"{}\" created with ACL \"{acl}\"", settings.bucket),
+            Err(e) if e.reason.starts_with("BucketAlreadyOwnedByYou") => {}
+            Err(e) if self.quirks.lenient_exists && is_taken(&e) => {}
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+}
+
+fn is_taken(error: &StoreError) -> bool {
+    ["BucketAlreadyExists", "BucketNameUnavailable"].iter().any(|code| error.reason.starts_with(code))
+}
+
+pub(super) fn changed(subject: &str) -> StoreError {
+    let reason = "the file changed while it was read";
+    StoreError::new(StoreErrorKind::SourceChanged, "PutObject", subject, reason)
+}
+
+fn unreadable(subject: &str, error: std::io::Error) -> StoreError {
+    let base = StoreError::new(StoreErrorKind::SourceRead, "PutObject", subject, format!("reading the file: {error}"));
+    StoreError { source: Some(Box::new(error)), ..base }
+}
+
+/// Runs file work on a blocking thread.
+pub(super) async fn blocking<T: Send + 'static>(
+    subject: &str,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other);
+    done.and_then(|result| result).map_err(|e| unreadable(subject, e))
+}
+
+/// Exactly the bytes of a range with their MD5; fewer mean that the file shrank.
+pub(super) async fn read_exact(
+    source: Arc<dyn Source>,
+    offset: u64,
+    len: u64,
+    subject: &str,
+) -> Result<(Bytes, Md5), StoreError> {
+    let size = usize::try_from(len).map_err(|e| unreadable(subject, std::io::Error::other(e)))?;
+    let read = move || {
+        let mut buf = vec![0; size];
+        let whole = fill(&*source, offset, &mut buf)? == size;
+        let sum = volsync_md5::md5(&buf);
+        Ok(whole.then(|| (Bytes::from(buf), sum)))
+    };
+    blocking(subject, read).await?.ok_or_else(|| changed(subject))
+}
+
+/// Reads until the buffer is full or the content ends.
+pub(super) fn fill(source: &dyn Source, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match source.read_at(offset + done as u64, rest)? {
+            0 => break,
+            n => done += n,
+        }
+    }
+    Ok(done)
+}
+
+pub(super) async fn still_the_same(source: Arc<dyn Source>, subject: &str) -> Result<(), StoreError> {
+    if blocking(subject, move || source.unchanged()).await? { Ok(()) } else { Err(changed(subject)) }
+}
