@@ -34,7 +34,6 @@ impl Keys {
         if encoding & !(DEFAULT_ENCODING | 1) != 0 {
             return None;
         }
-        let path = path.trim_ascii_start();
         let start = path.iter().position(|b| *b != b'/').unwrap_or(path.len());
         let end = path.iter().rposition(|b| *b != b'/').map_or(start, |at| at + 1);
         let mut prefix = path[start..end].to_vec();
@@ -179,6 +178,7 @@ mod tests {
         assert_eq!(keys().key("x\u{201b}FF".as_bytes()), Err(NoKey::Ambiguous));
         assert_eq!(keys().key(&[b'x'; 1021]), Err(NoKey::TooLong));
         assert_eq!(keys().path(b"p/x"), None);
+        assert_eq!(Keys::new(b" a /", DEFAULT_ENCODING).unwrap().prefix(), b" a /");
         assert_eq!(Keys::new(b"//", DEFAULT_ENCODING).unwrap().prefix(), b"");
     }
 
