@@ -10,19 +10,31 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::connection::Connection;
 use super::error::{HttpError, HttpErrorKind, Waiting};
+use super::pace::Pace;
 use super::pool::{Key, Pool};
 
 /// The body of a response. Read to its end it gives the connection back; dropped earlier it closes it.
 pub struct BodyReader {
     incoming: Incoming,
-    home: Option<(Connection, Arc<Pool>, Key)>,
+    home: Option<Home>,
     host: String,
     left: Option<u64>,
     idle: Duration,
+    pace: Option<Arc<Pace>>,
+}
+
+/// The connection and where it goes afterwards.
+pub(super) struct Home {
+    pub(super) connection: Connection,
+    pub(super) pool: Arc<Pool>,
+    pub(super) key: Key,
+    /// The right to be in flight, where that is limited.
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl fmt::Debug for BodyReader {
@@ -32,9 +44,10 @@ impl fmt::Debug for BodyReader {
 }
 
 impl BodyReader {
-    pub(super) fn new(incoming: Incoming, home: (Connection, Arc<Pool>, Key), host: String, idle: Duration) -> Self {
+    pub(super) fn new(incoming: Incoming, home: Home, idle: Duration, pace: Option<Arc<Pace>>) -> Self {
+        let host = home.key.authority.as_str().to_owned();
         let left = incoming.size_hint().exact();
-        let mut reader = Self { incoming, home: Some(home), host, left, idle };
+        let mut reader = Self { incoming, home: Some(home), host, left, idle, pace };
         reader.release_if_done();
         reader
     }
@@ -59,6 +72,9 @@ impl BodyReader {
             if let Ok(bytes) = frame.into_data() {
                 self.count(bytes.len() as u64)?;
                 self.release_if_done();
+                if let Some(pace) = &self.pace {
+                    pace.wait_bytes(bytes.len()).await;
+                }
                 return Ok(Some(bytes));
             }
         }
@@ -89,8 +105,8 @@ impl BodyReader {
         if let ready @ Poll::Ready(_) = Pin::new(&mut self.incoming).poll_frame(cx) {
             return ready;
         }
-        let Some((connection, _, _)) = &mut self.home else { return Poll::Pending };
-        connection.drive(cx);
+        let Some(home) = &mut self.home else { return Poll::Pending };
+        home.connection.drive(cx);
         Pin::new(&mut self.incoming).poll_frame(cx)
     }
 
@@ -114,9 +130,9 @@ impl BodyReader {
 
     fn release_if_done(&mut self) {
         if self.incoming.is_end_stream()
-            && let Some((connection, pool, key)) = self.home.take()
+            && let Some(home) = self.home.take()
         {
-            pool.put(key, connection);
+            home.pool.put(home.key, home.connection);
         }
     }
 

@@ -6,16 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, Uri};
+use hyper::body::Incoming;
 use rustls::ClientConfig;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use volsync_common::proxy::Proxies;
 
-use super::body::BodyReader;
+use super::body::{BodyReader, Home};
 use super::connection::{AbsoluteForm, Connection, NoResponse, Patience};
 use super::dial::{Dialer, Target};
 use super::error::{HttpError, HttpErrorKind};
+use super::extra::ExtraHeaders;
+use super::pace::Pace;
 use super::payload::Payload;
 use super::pool::{Key, Pool};
 
@@ -38,6 +42,21 @@ pub struct HttpSettings {
     pub max_idle_per_host: usize,
     /// Local address of every connection (`--bind`).
     pub bind: Option<IpAddr>,
+    /// Bytes of request bodies per second, over all connections (`--bwlimit`).
+    pub upload_rate: Option<u64>,
+    /// Bytes of response bodies per second, over all connections.
+    pub download_rate: Option<u64>,
+    /// Requests per second (`--tpslimit`).
+    pub requests_per_second: Option<f64>,
+    /// How many requests may go at once after a pause (`--tpslimit-burst`).
+    pub request_burst: u32,
+    /// Set on every request after it is signed (`--header`).
+    pub headers: ExtraHeaders,
+    /// Most requests in flight; 0 is no limit (`--max-connections`). A response whose body is neither read to its end nor
+    /// dropped counts: who holds one and waits for another may wait for himself.
+    pub max_connections: usize,
+    /// Use a connection for more than one request (off: `--disable-http-keep-alives`).
+    pub keep_alive: bool,
 }
 
 impl HttpSettings {
@@ -52,6 +71,13 @@ impl HttpSettings {
             idle_timeout: Duration::from_mins(5),
             max_idle_per_host: 256,
             bind: None,
+            upload_rate: None,
+            download_rate: None,
+            requests_per_second: None,
+            request_burst: 1,
+            headers: ExtraHeaders::default(),
+            max_connections: 0,
+            keep_alive: true,
         }
     }
 }
@@ -67,6 +93,49 @@ struct Shared {
     pool: Arc<Pool>,
     user_agent: HeaderValue,
     patience: Patience,
+    limits: Limits,
+    headers: ExtraHeaders,
+    keep_alive: bool,
+}
+
+/// What the user does not want to be exceeded.
+struct Limits {
+    up: Option<Arc<Pace>>,
+    down: Option<Arc<Pace>>,
+    requests: Option<Pace>,
+    in_flight: Option<Arc<Semaphore>>,
+}
+
+impl Limits {
+    fn of(settings: &HttpSettings) -> Self {
+        let bytes = |rate: Option<u64>| rate.and_then(|rate| Pace::new(approximate(rate), 1.0)).map(Arc::new);
+        let burst = f64::from(settings.request_burst.max(1));
+        let most = settings.max_connections.min(Semaphore::MAX_PERMITS);
+        Self {
+            up: bytes(settings.upload_rate),
+            down: bytes(settings.download_rate),
+            requests: settings.requests_per_second.and_then(|rate| Pace::new(rate, burst)),
+            in_flight: (most > 0).then(|| Arc::new(Semaphore::new(most))),
+        }
+    }
+
+    /// Waits until another request may go out.
+    async fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        let permit = match &self.in_flight {
+            // Never closed, so there always is a permit.
+            Some(places) => Arc::clone(places).acquire_owned().await.ok(),
+            None => None,
+        };
+        if let Some(pace) = &self.requests {
+            pace.wait(1.0).await;
+        }
+        permit
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to 16 digits")]
+fn approximate(rate: u64) -> f64 {
+    rate as f64
 }
 
 impl fmt::Debug for Client {
@@ -80,6 +149,7 @@ impl Client {
     pub fn new(settings: HttpSettings) -> Result<Self, HttpError> {
         let user_agent = HeaderValue::from_str(&settings.user_agent)
             .map_err(|_| HttpErrorKind::Request("the user agent has control characters".into()).before("any host"))?;
+        let limits = Limits::of(&settings);
         let dialer = Dialer {
             trust: settings.trust,
             proxies: settings.proxies,
@@ -89,8 +159,9 @@ impl Client {
             turn: AtomicUsize::new(0),
         };
         let patience = Patience { response: settings.response_timeout, idle: settings.idle_timeout };
-        let pool = Arc::new(Pool::new(settings.max_idle_per_host));
-        Ok(Self { shared: Arc::new(Shared { dialer, pool, user_agent, patience }) })
+        let pool = Arc::new(Pool::new(if settings.keep_alive { settings.max_idle_per_host } else { 0 }));
+        let (headers, keep_alive) = (settings.headers, settings.keep_alive);
+        Ok(Self { shared: Arc::new(Shared { dialer, pool, user_agent, patience, limits, headers, keep_alive }) })
     }
 
     /// Sends a request with an absolute URI and waits for the head of the response.
@@ -104,17 +175,19 @@ impl Client {
         self.complete(&mut request, &route.key.authority);
         let host = route.key.authority.as_str();
         let idempotent = *request.method() != Method::POST && *request.method() != Method::PATCH;
+        let permit = self.shared.limits.enter().await;
         if let Some(connection) = self.shared.pool.take(&route.key).await {
             let again = copy(&request);
             match self.exchange(connection, request, &route).await {
-                Ok(response) => return Ok(response),
+                Ok(answer) => return Ok(self.reader(answer, route.key, permit)),
                 Err(failure) if failure.closed_in_silence && (idempotent || !failure.sent) => request = again,
                 Err(failure) => return Err(failure.for_host(host)),
             }
         }
         let dialed = self.shared.dialer.dial(route.target()).await;
         let connection = dialed.map_err(|kind| kind.before(host))?;
-        self.exchange(connection, request, &route).await.map_err(|failure| failure.for_host(host))
+        let answer = self.exchange(connection, request, &route).await.map_err(|failure| failure.for_host(host))?;
+        Ok(self.reader(answer, route.key, permit))
     }
 
     async fn exchange(
@@ -122,12 +195,22 @@ impl Client {
         mut connection: Connection,
         mut request: Request<Payload>,
         route: &Route,
-    ) -> Result<Response<BodyReader>, NoResponse> {
+    ) -> Result<(Response<Incoming>, Connection), NoResponse> {
+        let Shared { patience, limits, .. } = &*self.shared;
         aim(&mut request, route, connection.absolute.as_ref());
-        let response = connection.exchange(request, self.shared.patience).await?;
-        let home = (connection, Arc::clone(&self.shared.pool), route.key.clone());
-        let host = route.key.authority.as_str().to_owned();
-        Ok(response.map(|incoming| BodyReader::new(incoming, home, host, self.shared.patience.idle)))
+        let response = connection.exchange(request, *patience, limits.up.clone()).await?;
+        Ok((response, connection))
+    }
+
+    fn reader(
+        &self,
+        (response, connection): (Response<Incoming>, Connection),
+        key: Key,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Response<BodyReader> {
+        let home = Home { connection, pool: Arc::clone(&self.shared.pool), key, _permit: permit };
+        let (idle, pace) = (self.shared.patience.idle, self.shared.limits.down.clone());
+        response.map(|incoming| BodyReader::new(incoming, home, idle, pace))
     }
 
     fn complete(&self, request: &mut Request<Payload>, authority: &Authority) {
@@ -141,6 +224,10 @@ impl Client {
         }
         if !headers.contains_key(USER_AGENT) {
             headers.insert(USER_AGENT, self.shared.user_agent.clone());
+        }
+        self.shared.headers.apply(headers);
+        if !self.shared.keep_alive {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if has_body {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));

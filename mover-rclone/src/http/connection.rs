@@ -13,10 +13,11 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep_until};
 
 use super::error::{HttpError, HttpErrorKind, Waiting};
+use super::pace::{Pace, Paced};
 use super::payload::Payload;
 use super::wire::{Stream, Traffic};
 
-type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Payload>;
+type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Paced>;
 
 /// How requests must look on a connection that leads to an HTTP proxy instead of the server.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ pub(super) struct AbsoluteForm {
 
 /// A connection. Dropping it closes the socket.
 pub(super) struct Connection {
-    sender: SendRequest<Payload>,
+    sender: SendRequest<Paced>,
     /// `None` once hyper is done with the socket.
     driver: Option<Pin<Box<Driver>>>,
     pub(super) traffic: Arc<Traffic>,
@@ -98,9 +99,11 @@ impl Connection {
         &mut self,
         request: Request<Payload>,
         patience: Patience,
+        pace: Option<Arc<Pace>>,
     ) -> Result<Response<Incoming>, NoResponse> {
         let length = request.body().len();
         let (read, written) = (self.traffic.read(), self.traffic.written());
+        let request = request.map(|payload| Paced::new(payload, pace, &self.traffic));
         let mut response = pin!(self.sender.try_send_request(request));
         let outcome = self.watch(written, length, patience, response.as_mut()).await;
         let sent = self.traffic.written() > written;
@@ -134,7 +137,7 @@ impl Connection {
             while timer.as_mut().poll(cx).is_ready() {
                 let now = Instant::now();
                 let written = self.traffic.written();
-                if written != last.0 {
+                if written != last.0 || self.traffic.is_held_back() {
                     last = (written, now);
                 }
                 let (what, after) = if written - start > length {

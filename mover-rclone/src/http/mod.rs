@@ -14,6 +14,8 @@ mod client;
 mod connection;
 mod dial;
 mod error;
+mod extra;
+mod pace;
 mod payload;
 mod pool;
 mod socks;
@@ -23,6 +25,7 @@ mod wire;
 pub use body::BodyReader;
 pub use client::{Client, HttpSettings};
 pub use error::{ConnectFailure, HttpError, HttpErrorKind, Waiting};
+pub use extra::{ExtraHeaders, NoHeader};
 pub use payload::Payload;
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ impl Payload {
         self.len() == 0
     }
 
-    fn take_step(&mut self) -> Option<Bytes> {
+    /// The next piece, at most `most` bytes.
+    pub(super) fn take_step(&mut self, most: usize) -> Option<Bytes> {
         let chunk = match self {
             Self::Empty => return None,
             Self::Bytes(bytes) => bytes,
@@ -50,7 +51,7 @@ impl Payload {
                 chunks.front_mut()?
             }
         };
-        let step = chunk.split_to(chunk.len().min(STEP));
+        let step = chunk.split_to(chunk.len().min(most));
         (!step.is_empty()).then_some(step)
     }
 }
@@ -72,7 +73,7 @@ impl Body for Payload {
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.get_mut().take_step().map(|step| Ok(Frame::data(step))))
+        Poll::Ready(self.get_mut().take_step(STEP).map(|step| Ok(Frame::data(step))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -93,7 +94,7 @@ mod tests {
         let check = |mut payload: Payload, expect: &[u8]| {
             assert_eq!(payload.len(), expect.len() as u64);
             let mut sent = Vec::new();
-            while let Some(step) = payload.take_step() {
+            while let Some(step) = payload.take_step(STEP) {
                 assert!(!step.is_empty() && step.len() <= STEP);
                 sent.extend_from_slice(&step);
             }

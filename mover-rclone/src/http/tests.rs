@@ -335,3 +335,118 @@ async fn clones_share_connections() {
     }
     assert_eq!(server.await.expect("ends").len(), 8);
 }
+
+#[tokio::test]
+async fn extra_headers_go_out_with_every_request() {
+    let (listener, address) = listener().await;
+    let server = answer(listener, vec![vec![EMPTY]]);
+    let headers = ExtraHeaders::parse(["X-Tenant: blue", "User-Agent: mine", "Content-Length: 7"]).expect("headers");
+    let client = Client::new(HttpSettings { headers, ..settings() }).expect("a client");
+    text(&client, get(&format!("http://{address}/"))).await.expect("ok");
+    let head = &server.await.expect("ends")[0].0;
+    assert!(head.contains("x-tenant: blue\r\n") && head.contains("user-agent: mine\r\n"), "{head}");
+    assert!(!head.contains("content-length") && !head.contains("volsync"), "{head}");
+}
+
+#[tokio::test]
+async fn without_keep_alive_each_request_has_its_own_connection() {
+    let (listener, address) = listener().await;
+    let server = answer(listener, vec![vec![HELLO]; 3]);
+    let client = Client::new(HttpSettings { keep_alive: false, ..settings() }).expect("a client");
+    for _ in 0..3 {
+        assert_eq!(text(&client, get(&format!("http://{address}/"))).await.expect("ok"), "hello");
+    }
+    for (head, _) in server.await.expect("ends") {
+        assert!(head.contains("connection: close\r\n"), "{head}");
+    }
+}
+
+/// Answers every connection for ever; gives the most requests that were open at the same time when it is asked to stop.
+fn crowd(listener: TcpListener) -> Arc<std::sync::atomic::AtomicUsize> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let most = Arc::new(AtomicUsize::new(0));
+    let (seen, now) = (Arc::clone(&most), Arc::new(AtomicUsize::new(0)));
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let (seen, now) = (Arc::clone(&seen), Arc::clone(&now));
+            tokio::spawn(async move {
+                while socket.readable().await.is_ok() && socket.peek(&mut [0]).await.is_ok_and(|count| count > 0) {
+                    read_request(&mut socket).await;
+                    seen.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    for _ in 0..20 {
+                        tokio::task::yield_now().await;
+                    }
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    socket.write_all(HELLO.as_bytes()).await.expect("taken");
+                }
+            });
+        }
+    });
+    most
+}
+
+#[tokio::test]
+async fn no_more_requests_are_in_flight_than_allowed() {
+    for (max_connections, expect) in [(2, 2), (0, 16)] {
+        let (listener, address) = listener().await;
+        let most = crowd(listener);
+        let client = Client::new(HttpSettings { max_connections, ..settings() }).expect("a client");
+        let url = format!("http://{address}/");
+        let texts = futures_util::future::join_all((0..16).map(|_| text(&client, get(&url)))).await;
+        assert!(texts.iter().all(|text| text.as_ref().is_ok_and(|text| text == "hello")));
+        let most = most.load(std::sync::atomic::Ordering::SeqCst);
+        assert!(most <= expect && (max_connections > 0 || most > 2), "{most} of {max_connections}");
+    }
+}
+
+#[tokio::test]
+async fn rates_hold_back_uploads_downloads_and_requests() {
+    let whole = 4 * pace::STEP;
+    let rate = Some(50 * pace::STEP as u64);
+    // 80 ms of pieces, of which the first goes at once.
+    let check = async |settings: HttpSettings, times: usize, payload: Payload, answer_with: &str, least: u64| {
+        let (listener, address) = listener().await;
+        let answer_with: &'static str = answer_with.to_owned().leak();
+        let server = answer(listener, vec![vec![answer_with; times]]);
+        let client = Client::new(settings).expect("a client");
+        let start = std::time::Instant::now();
+        for _ in 0..times {
+            let url = format!("http://{address}/");
+            text(&client, request(Method::PUT, &url, payload.clone())).await.expect("ok");
+        }
+        assert!(start.elapsed() >= Duration::from_millis(least), "{:?} {least}", start.elapsed());
+        let seen = server.await.expect("ends");
+        assert!(seen.len() == times && seen.iter().all(|(_, body)| body.len() as u64 == payload.len()));
+    };
+    let upload = Payload::Bytes(vec![1; whole].into());
+    check(HttpSettings { upload_rate: rate, ..settings() }, 1, upload.clone(), EMPTY, 60).await;
+    // Waiting for one's turn is no silence of the server.
+    let impatient = Duration::from_millis(10);
+    check(HttpSettings { upload_rate: rate, idle_timeout: impatient, ..settings() }, 1, upload, EMPTY, 60).await;
+    let download = format!("HTTP/1.1 200 OK\r\nContent-Length: {whole}\r\n\r\n{}", "x".repeat(whole));
+    check(HttpSettings { download_rate: rate, ..settings() }, 2, Payload::Empty, &download, 80).await;
+    check(HttpSettings { requests_per_second: Some(50.0), ..settings() }, 4, Payload::Empty, EMPTY, 60).await;
+    check(
+        HttpSettings { requests_per_second: Some(0.001), request_burst: 4, ..settings() },
+        4,
+        Payload::Empty,
+        EMPTY,
+        0,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn connections_come_from_the_address_they_are_bound_to() {
+    let (listener, address) = listener().await;
+    let peer = tokio::spawn(async move {
+        let (mut socket, peer) = listener.accept().await.expect("a connection");
+        read_request(&mut socket).await;
+        socket.write_all(EMPTY.as_bytes()).await.expect("taken");
+        peer.ip().to_string()
+    });
+    let bind = Some("127.0.0.2".parse().expect("an address"));
+    let client = Client::new(HttpSettings { bind, ..settings() }).expect("a client");
+    text(&client, get(&format!("http://{address}/"))).await.expect("ok");
+    assert_eq!(peer.await.expect("ends"), "127.0.0.2");
+}
