@@ -3,7 +3,7 @@
 //! Bytes go in one direction: [`source`] says which file, [`encrypted`] opens it if it is encrypted, [`ini`] parses it,
 //! [`interpolate`] reads a value out of it, [`resolve`] lays the environment, flags and the remote string over it and
 //! checks every value against the table in [`options`] with the types of [`value`]. Nothing here prints: what a user
-//! should be told comes back as values. Nothing but [`env`] asks the process for variables.
+//! should be told comes back as values. Nothing but [`mod@env`] asks the process for variables.
 
 pub mod dump;
 pub mod encrypted;
