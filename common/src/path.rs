@@ -95,28 +95,43 @@ pub struct Shown<'a>(pub &'a [u8]);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write as _;
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
-                match c {
-                    '\\' => f.write_str("\\\\")?,
-                    '\n' => f.write_str("\\n")?,
-                    '\r' => f.write_str("\\r")?,
-                    '\t' => f.write_str("\\t")?,
-                    // Line and paragraph separators and bidirectional controls can forge what a person reads.
-                    c if c.is_control()
-                        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
-                    {
-                        write!(f, "\\u{{{:x}}}", u32::from(c))?;
-                    }
-                    c => f.write_char(c)?,
-                }
+                write_escaped(f, c, true)?;
             }
             for b in chunk.invalid() {
                 write!(f, "\\x{b:02x}")?;
             }
         }
         Ok(())
+    }
+}
+
+/// Text that is already made for people, as one line may show it: what could forge a line is escaped as [`Shown`] does,
+/// `\` stays, so that a [`Shown`] name within it is not escaped twice.
+#[derive(Clone, Copy)]
+pub struct OneLine<'a>(pub &'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| write_escaped(f, c, false))
+    }
+}
+
+fn write_escaped(f: &mut fmt::Formatter<'_>, c: char, backslash: bool) -> fmt::Result {
+    use fmt::Write as _;
+    match c {
+        '\\' if backslash => f.write_str("\\\\"),
+        '\n' => f.write_str("\\n"),
+        '\r' => f.write_str("\\r"),
+        '\t' => f.write_str("\\t"),
+        // Line and paragraph separators and bidirectional controls can forge what a person reads.
+        c if c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+        {
+            write!(f, "\\u{{{:x}}}", u32::from(c))
+        }
+        c => f.write_char(c),
     }
 }
 
@@ -147,6 +162,7 @@ mod tests {
     fn a_name_cannot_forge_a_log_line() {
         assert_eq!(Shown(b"a\nTransferred: 1\xff\\\x1b[0m").to_string(), "a\\nTransferred: 1\\xff\\\\\\u{1b}[0m");
         assert_eq!(Shown("ü\u{202e}x".as_bytes()).to_string(), "ü\\u{202e}x");
+        assert_eq!(OneLine("a\\n\nb\u{1b}\u{2028}").to_string(), "a\\n\\nb\\u{1b}\\u{2028}");
     }
 
     #[test]

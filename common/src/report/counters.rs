@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use super::meter::Meter;
 use crate::path::RelPath;
 
 /// Files under way that a snapshot lists at most.
@@ -18,6 +20,7 @@ pub struct Counters {
     /// Large files under way only: short sections, never across a wait.
     under_way: Mutex<BTreeMap<u64, Arc<File>>>,
     next: AtomicU64,
+    speed: Mutex<Meter>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +30,7 @@ struct Numbers {
     checks_planned: AtomicU64,
     transfers: AtomicU64,
     transfers_planned: AtomicU64,
+    transferring: AtomicU64,
     bytes: AtomicU64,
     bytes_planned: AtomicU64,
     bytes_hashed: AtomicU64,
@@ -41,6 +45,7 @@ struct File {
     path: RelPath,
     size: u64,
     done: AtomicU64,
+    speed: Mutex<Meter>,
 }
 
 /// All counts at one moment.
@@ -56,10 +61,14 @@ pub struct Snapshot {
     pub transfers: u64,
     /// Files that are to be transferred, those transferred included.
     pub transfers_planned: u64,
+    /// Files under way, of any size.
+    pub transferring: u64,
     /// Bytes of content that were transferred.
     pub bytes: u64,
     /// Bytes that are to be transferred, those transferred included.
     pub bytes_planned: u64,
+    /// Bytes a second, lately; 0 until it was measured.
+    pub speed: u64,
     /// Bytes that were read to compare.
     pub bytes_hashed: u64,
     /// Files that were deleted.
@@ -87,6 +96,8 @@ pub struct UnderWay {
     pub size: u64,
     /// Bytes done.
     pub done: u64,
+    /// Bytes a second, lately; 0 until it was measured.
+    pub speed: u64,
 }
 
 /// A transfer that has begun. Dropped without [`Transfer::finish`] its bytes are taken back: it will be tried again or
@@ -97,6 +108,10 @@ pub struct Transfer {
     shown: Option<(u64, Arc<File>)>,
     done: AtomicU64,
     finished: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn add(counter: &AtomicU64, by: u64) {
@@ -144,11 +159,13 @@ impl Counters {
     /// A planned transfer begins; files of `shown_from` bytes and more are listed by name while they are under way.
     pub fn transfer(self: &Arc<Self>, path: &RelPath, size: u64, shown_from: u64) -> Transfer {
         let shown = (size >= shown_from).then(|| {
-            let file = Arc::new(File { path: path.clone(), size, done: AtomicU64::new(0) });
+            let file =
+                Arc::new(File { path: path.clone(), size, done: AtomicU64::new(0), speed: Mutex::new(Meter::new()) });
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            self.lock().insert(number, file.clone());
+            lock(&self.under_way).insert(number, file.clone());
             (number, file)
         });
+        add(&self.numbers.transferring, 1);
         Transfer { counters: self.clone(), shown, done: AtomicU64::new(0), finished: false }
     }
 
@@ -195,8 +212,10 @@ impl Counters {
             checks_planned: get(&n.checks_planned),
             transfers: get(&n.transfers),
             transfers_planned: get(&n.transfers_planned),
+            transferring: get(&n.transferring),
             bytes: get(&n.bytes),
             bytes_planned: get(&n.bytes_planned),
+            speed: lock(&self.speed).speed(),
             bytes_hashed: get(&n.bytes_hashed),
             deleted_files: get(&n.deleted_files),
             deleted_directories: get(&n.deleted_directories),
@@ -204,18 +223,32 @@ impl Counters {
             errors: get(&n.errors),
             fatal: self.fatal.load(Ordering::Relaxed),
             retryable: self.retryable.load(Ordering::Relaxed),
-            under_way: self.lock().values().take(SHOWN).map(|file| file.shown()).collect(),
+            under_way: lock(&self.under_way).values().take(SHOWN).map(|file| file.shown()).collect(),
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<File>>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Measures speeds; to be called about once a second, as rclone does. While nothing is under way the last speed stays.
+    pub fn measure(&self, now: Instant) {
+        let bytes = self.numbers.bytes.load(Ordering::Relaxed);
+        let busy = self.numbers.transferring.load(Ordering::Relaxed) > 0;
+        lock(&self.speed).measure(now, bytes, busy);
+        for file in lock(&self.under_way).values() {
+            lock(&file.speed).measure(now, file.done.load(Ordering::Relaxed), true);
+        }
+    }
+
+    /// Another attempt begins: the errors of the last one count no more, as in rclone.
+    pub fn forget_errors(&self) {
+        self.numbers.errors.store(0, Ordering::Relaxed);
+        self.fatal.store(false, Ordering::Relaxed);
+        self.retryable.store(false, Ordering::Relaxed);
     }
 }
 
 impl File {
     fn shown(&self) -> UnderWay {
-        UnderWay { path: self.path.clone(), size: self.size, done: self.done.load(Ordering::Relaxed) }
+        let (done, speed) = (self.done.load(Ordering::Relaxed), lock(&self.speed).speed());
+        UnderWay { path: self.path.clone(), size: self.size, done, speed }
     }
 }
 
@@ -239,11 +272,12 @@ impl Transfer {
 
 impl Drop for Transfer {
     fn drop(&mut self) {
+        self.counters.numbers.transferring.fetch_sub(1, Ordering::Relaxed);
         if !self.finished {
             self.counters.numbers.bytes.fetch_sub(self.done.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         if let Some((number, _)) = &self.shown {
-            self.counters.lock().remove(number);
+            lock(&self.counters.under_way).remove(number);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use volsync_common::telemetry::Level;
 use volsync_common::time::Timestamp;
 
 use crate::config::value::{self, ValueError};
@@ -9,19 +10,6 @@ use crate::filter::FilterOptions;
 
 use super::given::{FlagError, Flags, Origin, invalid};
 use super::table::{self, Flag};
-
-/// Log levels, rarest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Failures.
-    Error,
-    /// What a user should know: the default.
-    Notice,
-    /// What is done.
-    Info,
-    /// Why it is done.
-    Debug,
-}
 
 /// How `--max-transfer` and `--max-duration` end a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
