@@ -9,5 +9,6 @@ pub mod flags;
 pub mod http;
 pub mod permissions;
 pub mod s3;
+pub mod spool;
 pub mod store;
 pub mod sync;

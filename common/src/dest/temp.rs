@@ -118,6 +118,25 @@ impl Temp {
         self.file.write_all_at(data, offset)
     }
 
+    /// Fills `buf` from `offset` with what was written; fewer bytes mean that nothing was written further on.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            match self.file.read_at(&mut buf[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// The open file, for attributes that it gets before its name.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Completes the file and gives it its name, replacing what stands there (a link, not what it leads to). With
     /// `flush` content and attributes are on disk before the name is.
     pub fn commit(self, meta: CommitMeta, flush: bool) -> io::Result<()> {

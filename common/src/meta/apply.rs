@@ -18,11 +18,14 @@ pub struct ApplyOptions {
     pub owners: bool,
     /// Set lists; otherwise every list is reduced to a mode, as on a file system that has none.
     pub lists: bool,
+    /// Leave directories alone ([`ApplyOutcome::left`]): a directory that takes away the right to enter it must come after
+    /// everything below it.
+    pub leave_directories: bool,
 }
 
 impl Default for ApplyOptions {
     fn default() -> Self {
-        Self { owners: true, lists: true }
+        Self { owners: true, lists: true, leave_directories: false }
     }
 }
 
@@ -33,6 +36,8 @@ pub struct ApplyOutcome {
     pub missing: bool,
     /// A link or special file is at the path or a link on the way to it: nothing was done.
     pub refused: bool,
+    /// It is a directory and was left for later.
+    pub left: bool,
     /// Something was changed.
     pub changed: bool,
     /// Owner or group differ and may not be changed.
@@ -49,6 +54,7 @@ pub struct ApplyOutcome {
 pub fn apply(dest: &Dest, path: Option<&RelPath>, record: &Record, options: ApplyOptions) -> io::Result<ApplyOutcome> {
     let mut outcome = ApplyOutcome::default();
     match Inode::open(dest.root(), path) {
+        Ok(Some(inode)) if options.leave_directories && inode.stat().kind() == Kind::Directory => outcome.left = true,
         Ok(Some(inode)) => Applying { inode, record, outcome: &mut outcome }.run(options)?,
         Ok(None) => outcome.refused = true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => outcome.missing = true,

@@ -71,7 +71,7 @@ fn written(dir: &Path) -> (Vec<u8>, Vec<u8>) {
     let mut record = |path: Option<&RelPath>| {
         let Some((stat, acls)) = read(&root, path).unwrap() else { return false };
         let path = path.map_or(&b""[..], RelPath::as_bytes);
-        let subject = Subject { path, uid: stat.uid, gid: stat.gid, mode: stat.mode };
+        let subject = Subject { path, uid: stat.uid, gid: stat.gid, mode: stat.mode, empty_directory: false };
         write_record(&mut text, b"data", subject, &acls.access, acls.default.as_ref()).unwrap();
         true
     };
@@ -209,10 +209,11 @@ proptest! {
             special,
             access: access.clone(),
             default: default.clone(),
+            empty_directory: false,
         };
         apply(&dest, None, &record, ApplyOptions::default()).unwrap();
         let mut ours = Vec::new();
-        let subject = Subject { path: b"", uid: stat.uid, gid: stat.gid, mode: special };
+        let subject = Subject { path: b"", uid: stat.uid, gid: stat.gid, mode: special, empty_directory: false };
         write_record(&mut ours, b"data", subject, &access, default.as_ref()).unwrap();
         let theirs = tool(temp.path(), "getfacl", &["-P", "-n", "data"], b"");
         prop_assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs));

@@ -150,6 +150,16 @@ impl Filter {
         !self.markers.is_empty()
     }
 
+    /// The names of the files whose presence leaves out a directory.
+    pub fn markers(&self) -> &[Vec<u8>] {
+        &self.markers
+    }
+
+    /// Whether the age of a file matters.
+    pub fn looks_at_times(&self) -> bool {
+        self.min_age.is_some() || self.max_age.is_some()
+    }
+
     /// Whether everything takes part.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()

@@ -3,6 +3,33 @@
 //! A [`Job`] names two [`Place`]s and what is wanted; [`run`] does it and says how it ended. What the engine needs of the
 //! process comes in a [`Context`]; it reads no environment and opens no remote by itself.
 
+mod commit;
+mod compare;
+mod delete;
+mod download;
+mod execute;
+mod feed;
+mod flow;
+pub mod guard;
+mod item;
+mod merge;
+mod metadata;
+mod paths;
+mod plain;
+mod plan;
+mod problems;
+mod relay;
+mod run;
+mod say;
+pub mod select;
+mod side;
+mod small;
+mod steady;
+mod touch;
+mod transfer;
+mod upload;
+mod volume;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,6 +43,10 @@ use volsync_common::time::Timestamp;
 use crate::filter::Filter;
 use crate::flags::GlobalOptions;
 use crate::store::Store;
+use feed::LocalRules;
+use problems::{Problem, Problems};
+use run::Run;
+use side::{Local, Side};
 
 /// One side of a job.
 #[derive(Clone)]
@@ -84,6 +115,58 @@ pub struct Outcome {
 
 /// Does `job`.
 pub async fn run(job: &Job, context: &Context) -> Outcome {
-    let _ = (job, context);
-    Outcome { exit: ExitCode::Failure, epitaph: vec!["not built yet".to_owned()] }
+    let what = match job.goal {
+        Goal::Volume | Goal::Sync => "sync",
+        Goal::Copy => "copy",
+        Goal::Check => "check",
+    };
+    let problems = match open(job, context) {
+        Ok(run) => work(job, run).await,
+        Err(problem) => {
+            let problems = Problems::new(context.counters.clone());
+            problems.report(problem);
+            problems
+        }
+    };
+    if context.cancel.is_cancelled() {
+        let text = "ended by a signal; a rerun goes on from here".to_owned();
+        return Outcome { exit: ExitCode::Terminated, epitaph: vec![text] };
+    }
+    problems.conclude(what)
+}
+
+async fn work(job: &Job, run: Arc<Run>) -> Problems {
+    let result = match job.goal {
+        Goal::Volume => volume::run(&run, &job.mount).await,
+        Goal::Sync | Goal::Copy | Goal::Check => plain::run(&run).await,
+    };
+    if let Err(problem) = result {
+        run.problems.report(problem);
+    }
+    run.problems.clone()
+}
+
+/// Opens both sides.
+fn open(job: &Job, context: &Context) -> Result<Arc<Run>, Problem> {
+    let volume = job.goal == Goal::Volume;
+    let rules = |destination| LocalRules::new(&context.options, volume, destination);
+    let missing = |path: &std::path::Path, error: std::io::Error| {
+        let problem = Problem::io(&feed::shown(path), "failed to open the directory", &error);
+        let exit =
+            if error.kind() == std::io::ErrorKind::NotFound { ExitCode::DirectoryNotFound } else { ExitCode::Failure };
+        problem.exiting(exit)
+    };
+    let source = match &job.source {
+        Place::Store(store) => Side::Store(store.clone()),
+        Place::Directory(path) => {
+            Side::Local(Local::source(path.clone(), rules(false)).map_err(|error| missing(path, error))?)
+        }
+    };
+    let dest = match &job.destination {
+        Place::Store(store) => Side::Store(store.clone()),
+        Place::Directory(path) => {
+            Side::Local(Local::destination(path.clone(), rules(true)).map_err(|error| missing(path, error))?)
+        }
+    };
+    Ok(Run::new(context.clone(), job.goal, source, dest))
 }

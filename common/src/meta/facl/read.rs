@@ -1,7 +1,8 @@
 //! Reading permissions.facl as `setfacl --restore` does, record by record.
 //!
 //! What setfacl forgives is forgiven: blanks, C integers, names (from a table), short tags, a missing mask. What it
-//! stops at costs one record here and reading goes on. Lines `# x-...` and all other unknown comments mean nothing.
+//! stops at costs one record here and reading goes on. Of unknown comments `# x-empty-directory:` alone means something:
+//! [`super::EMPTY_DIRECTORY`].
 
 use std::io::{self, BufRead};
 
@@ -30,6 +31,8 @@ pub struct Record {
     pub access: Acl,
     /// The default list of a directory.
     pub default: Option<Acl>,
+    /// It is a directory below which nothing else is kept.
+    pub empty_directory: bool,
 }
 
 /// Why a record was not read.
@@ -92,6 +95,7 @@ struct Partial {
     access: AclBuilder,
     default: AclBuilder,
     entries: usize,
+    empty_directory: bool,
     error: Option<FaclError>,
 }
 
@@ -195,6 +199,8 @@ impl Partial {
             self.group = accounts::group(&unescape(group));
         } else if let Some(flags) = comment(text, b"flags:") {
             self.special = special(flags);
+        } else if comment(text, super::EMPTY_DIRECTORY).is_some() {
+            self.empty_directory = true;
         } else {
             let entries = text.split(|b| *b == b'#').next().unwrap_or_default();
             for entry in entries.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
@@ -239,8 +245,8 @@ impl Partial {
             Ok(default) => default,
             Err(reason) => return Some(Err(list(reason))),
         };
-        let Self { owner, group, special, .. } = self;
-        Some(Ok(Record { path, owner, group, special, access, default }))
+        let Self { owner, group, special, empty_directory, .. } = self;
+        Some(Ok(Record { path, owner, group, special, access, default, empty_directory }))
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Subject<'a> {
     pub gid: u32,
     /// The mode, of which setuid, setgid and sticky are written.
     pub mode: u32,
+    /// It is a directory below which nothing else is kept: an object store has no other trace of it.
+    pub empty_directory: bool,
 }
 
 /// Writes one record, its path below `prefix` (`data`), with numbers for owners and groups: names would depend on the
@@ -36,6 +38,11 @@ pub fn write_record(
     write_escaped(out, subject.path)?;
     write!(out, "\n# owner: {}\n# group: {}\n", subject.uid, subject.gid)?;
     write_flags(out, subject.mode)?;
+    if subject.empty_directory {
+        out.write_all(b"# ")?;
+        out.write_all(super::EMPTY_DIRECTORY)?;
+        out.write_all(b"\n")?;
+    }
     write_entries(out, "", access)?;
     if let Some(default) = default {
         write_entries(out, "default:", default)?;

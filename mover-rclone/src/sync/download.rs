@@ -1,0 +1,317 @@
+//! An object into a local file: every byte checked before the file gets its name.
+//!
+//! Small objects are collected and written in one piece. Larger ones are written as they arrive, hashed on the way. The
+//! largest come in ranges side by side, each written at its place; one thread follows through the file behind the ranges
+//! that are complete and hashes what it reads there, which the page cache still has.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use volsync_common::dest::{CommitMeta, Dest, Temp};
+use volsync_common::report::Transfer;
+use volsync_common::time::Timestamp;
+use volsync_md5::Md5 as Hasher;
+
+use super::commit::{Committer, Finished};
+use super::feed;
+use super::item::{Item, ItemKind};
+use super::metadata;
+use super::problems::Problem;
+use super::run::Run;
+use super::side::Local;
+use super::steady::Steady;
+use super::transfer::{Cure, Ended, Failed, SHOWN};
+use crate::store::{Md5, ObjectMeta, Store};
+
+/// Objects up to this size are collected before they are written.
+const SMALL: u64 = 256 << 10;
+
+/// Content that is handed to a writing thread at a time; twice as much is in memory for each download.
+const WRITE: usize = 1 << 20;
+
+/// Largest range of a download in ranges: small enough that the hash is never far behind.
+const RANGE: u64 = 16 << 20;
+
+/// The largest target of a link (Linux PATH_MAX).
+const LINK_MAX: u64 = 4096;
+
+/// Downloads `item` and hands it to `committer`.
+pub(super) async fn download(
+    run: &Arc<Run>,
+    store: &Arc<dyn Store>,
+    local: &Local,
+    committer: &Committer,
+    item: &Item,
+    replacing: bool,
+) -> Result<Ended, Failed> {
+    let Some(dest) = local.dest.clone() else {
+        return Err(Failed::new(Problem::new(&item.path, "the destination is not open for writing"), Cure::None));
+    };
+    let transfer = run.context.counters.transfer(&item.path, item.size, SHOWN);
+    let job = Download { run, store, dest, item };
+    if item.kind == ItemKind::Link {
+        let size = job.link().await?;
+        transfer.finish(size);
+        return Ok(Ended::Stored);
+    }
+    let options = &run.context.options;
+    let in_ranges = options.multi_thread_cutoff.is_some_and(|cutoff| item.size >= cutoff.max(2 * RANGE));
+    let (temp, meta) = if in_ranges && options.multi_thread_streams > 1 {
+        job.in_ranges(&transfer).await?
+    } else {
+        job.in_one(&transfer).await?
+    };
+    let size = meta.size;
+    let sealed = job.seal(temp, meta).await?;
+    committer.commit(Finished { sealed, transfer, item: item.clone(), replacing, size }).await?;
+    Ok(Ended::Sealed)
+}
+
+struct Download<'a> {
+    run: &'a Arc<Run>,
+    store: &'a Arc<dyn Store>,
+    dest: Dest,
+    item: &'a Item,
+}
+
+impl Download<'_> {
+    fn io(&self, what: &'static str) -> impl Fn(io::Error) -> Failed + '_ {
+        move |error| Failed::io(self.item, what, &error)
+    }
+
+    async fn open(&self, range: Option<Range<u64>>, etag: Option<String>) -> Result<Steady, Failed> {
+        let opened = Steady::open(self.store.clone(), self.item.path.clone(), range, etag).await;
+        opened.map_err(|error| Failed::store(self.item, error))
+    }
+
+    async fn next(&self, body: &mut Steady) -> Result<Option<Bytes>, Failed> {
+        body.next().await.map_err(|error| Failed::store(self.item, error))
+    }
+
+    /// The content must have this hash, if one is known.
+    fn verify(&self, meta: &ObjectMeta, sum: Md5) -> Result<(), Failed> {
+        let expect = meta.md5.filter(|_| !self.run.context.options.ignore_checksum);
+        match expect {
+            Some(expect) if expect != sum => {
+                let hex = |sum: Md5| format!("{:032x}", u128::from_be_bytes(sum));
+                let text =
+                    format!("corrupted on transfer: md5 hashes differ src \"{}\" vs dst \"{}\"", hex(expect), hex(sum));
+                Err(Failed::new(Problem::new(&self.item.path, text), Cure::Retry))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn create(&self, size: u64) -> Result<Arc<Temp>, Failed> {
+        let (dest, path) = (self.dest.clone(), self.item.path.clone());
+        blocking(move || dest.create(&path, size)).await.map(Arc::new).map_err(self.io("failed to create the file"))
+    }
+
+    async fn in_one(&self, transfer: &Transfer) -> Result<(Arc<Temp>, ObjectMeta), Failed> {
+        let mut body = self.open(None, None).await?;
+        let meta = body.meta.clone();
+        if meta.size <= SMALL {
+            let temp = self.small(&mut body, &meta, transfer).await?;
+            return Ok((temp, meta));
+        }
+        let _memory = self.run.context.budget.reserve(2 * WRITE).await;
+        let temp = self.create(meta.size).await?;
+        let mut sum = Hasher::new();
+        let mut at = 0;
+        while let Some(pieces) = self.gather(&mut body, transfer).await? {
+            let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+            let to = temp.clone();
+            let write = move || {
+                let mut at = at;
+                for piece in &pieces {
+                    to.write_at(at, piece)?;
+                    sum.update(piece);
+                    at += piece.len() as u64;
+                }
+                Ok(sum)
+            };
+            sum = blocking(write).await.map_err(self.io("failed to write the file"))?;
+            at += len;
+        }
+        self.verify(&meta, sum.finalize())?;
+        Ok((temp, meta))
+    }
+
+    async fn small(&self, body: &mut Steady, meta: &ObjectMeta, transfer: &Transfer) -> Result<Arc<Temp>, Failed> {
+        let size = usize::try_from(meta.size).unwrap_or(usize::MAX);
+        let _memory = self.run.context.budget.reserve(size).await;
+        let mut pieces = self.gather(body, transfer).await?.unwrap_or_default();
+        let content = if pieces.len() == 1 { pieces.swap_remove(0) } else { Bytes::from(pieces.concat()) };
+        if content.len() != size {
+            return Err(Failed::new(Problem::new(&self.item.path, "the object ended early"), Cure::Retry));
+        }
+        let sum = self.run.context.hasher.hash_bytes(content.clone()).await;
+        self.verify(meta, sum)?;
+        let (dest, path) = (self.dest.clone(), self.item.path.clone());
+        let write = move || {
+            let temp = dest.create(&path, content.len() as u64)?;
+            temp.write_at(0, &content)?;
+            Ok(temp)
+        };
+        blocking(write).await.map(Arc::new).map_err(self.io("failed to write the file"))
+    }
+
+    /// About [`WRITE`] bytes as they come; `None` at the end.
+    async fn gather(&self, body: &mut Steady, transfer: &Transfer) -> Result<Option<Vec<Bytes>>, Failed> {
+        let mut pieces = Vec::new();
+        let mut len = 0;
+        while len < WRITE
+            && let Some(piece) = self.next(body).await?
+        {
+            transfer.add(piece.len() as u64);
+            len += piece.len();
+            pieces.push(piece);
+        }
+        Ok((!pieces.is_empty()).then_some(pieces))
+    }
+
+    async fn in_ranges(&self, transfer: &Transfer) -> Result<(Arc<Temp>, ObjectMeta), Failed> {
+        let options = &self.run.context.options;
+        let range = options.multi_thread_chunk_size.unwrap_or(RANGE).clamp(1 << 20, RANGE);
+        let first = self.open(Some(0..range.min(self.item.size)), None).await?;
+        let meta = first.meta.clone();
+        if meta.etag.is_none() {
+            // Without a version the ranges could be of different contents.
+            return self.in_one(transfer).await;
+        }
+        let streams = usize::try_from(options.multi_thread_streams).unwrap_or(1);
+        let _memory = self.run.context.budget.reserve(2 * WRITE * streams).await;
+        let temp = self.create(meta.size).await?;
+        let follower = Follower::start(temp.clone(), meta.size);
+        let count = meta.size.div_ceil(range);
+        let mut first = Some(first);
+        let jobs: Vec<_> = (0..count).map(|n| (n * range..meta.size.min((n + 1) * range), first.take())).collect();
+        let parts = jobs.into_iter().map(|(part, body)| self.part(&temp, part, body, &meta, transfer));
+        let all: Vec<_> = parts.collect();
+        stream::iter(all)
+            .buffered(streams)
+            .try_for_each(|end| {
+                follower.reached(end);
+                std::future::ready(Ok(()))
+            })
+            .await?;
+        let sum = follower.sum().await.map_err(self.io("failed to read back the file"))?;
+        self.verify(&meta, sum)?;
+        Ok((temp, meta))
+    }
+
+    /// One range, written at its place; where it ends.
+    async fn part(
+        &self,
+        temp: &Arc<Temp>,
+        part: Range<u64>,
+        body: Option<Steady>,
+        meta: &ObjectMeta,
+        transfer: &Transfer,
+    ) -> Result<u64, Failed> {
+        let mut body = match body {
+            Some(body) => body,
+            None => self.open(Some(part.clone()), meta.etag.clone()).await?,
+        };
+        let mut at = part.start;
+        while let Some(pieces) = self.gather(&mut body, transfer).await? {
+            let to = temp.clone();
+            let write = move || {
+                for piece in &pieces {
+                    to.write_at(at, piece)?;
+                    at += piece.len() as u64;
+                }
+                Ok(at)
+            };
+            at = blocking(write).await.map_err(self.io("failed to write the file"))?;
+        }
+        Ok(part.end)
+    }
+
+    async fn seal(&self, temp: Arc<Temp>, meta: ObjectMeta) -> Result<volsync_common::dest::Sealed, Failed> {
+        let with_metadata = self.run.context.options.metadata;
+        let seal = move || {
+            let temp = Arc::into_inner(temp).ok_or_else(|| io::Error::other("the file is still being written"))?;
+            let mode = if with_metadata { metadata::apply(temp.file(), &meta.metadata, false)? } else { None };
+            let mtime = meta.mtime.unwrap_or_else(Timestamp::now);
+            temp.seal(CommitMeta { mtime, mode })
+        };
+        blocking(seal).await.map_err(self.io("failed to complete the file"))
+    }
+
+    /// A link from the object that holds its target.
+    async fn link(&self) -> Result<u64, Failed> {
+        let mut body = self.open(None, None).await?;
+        let meta = body.meta.clone();
+        let refuse = |text: &str| Failed::new(Problem::refusal(&self.item.path, text), Cure::None);
+        if meta.size == 0 || meta.size >= LINK_MAX {
+            return Err(refuse("the object holds no target of a link"));
+        }
+        let mut target = Vec::new();
+        while let Some(piece) = self.next(&mut body).await? {
+            target.extend_from_slice(&piece);
+        }
+        self.verify(&meta, volsync_md5::md5(&target))?;
+        let path = feed::link_path(&self.item.path).ok_or_else(|| refuse("this is not the name of a link"))?;
+        let dest = self.dest.clone();
+        let mtime = meta.mtime.unwrap_or_else(Timestamp::now);
+        let make = move || {
+            dest.remove_file(&path)?;
+            dest.symlink(&path, &target)?;
+            dest.set_mtime(&path, mtime)
+        };
+        blocking(make).await.map_err(self.io("failed to make the link"))?;
+        Ok(meta.size)
+    }
+}
+
+/// Runs file work on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// Hashes a file from its start while its ranges arrive.
+struct Follower {
+    reached: std::sync::mpsc::Sender<u64>,
+    work: tokio::task::JoinHandle<io::Result<Option<Md5>>>,
+}
+
+impl Follower {
+    fn start(temp: Arc<Temp>, size: u64) -> Self {
+        // One message a range: bounded by the number of ranges.
+        let (reached, ends) = std::sync::mpsc::channel::<u64>();
+        let work = tokio::task::spawn_blocking(move || {
+            let mut sum = Hasher::new();
+            let mut buf = vec![0; WRITE];
+            let mut at = 0;
+            for end in ends {
+                while at < end {
+                    let len = usize::try_from(end - at).unwrap_or(WRITE).min(WRITE);
+                    let piece = buf.get_mut(..len).ok_or(io::ErrorKind::InvalidInput)?;
+                    let read = temp.read_at(at, piece)?;
+                    // A hole at the end of the file reads as nothing.
+                    piece.get_mut(read..).unwrap_or_default().fill(0);
+                    sum.update(piece);
+                    at += len as u64;
+                }
+            }
+            Ok((at == size).then(|| sum.finalize()))
+        });
+        Self { reached, work }
+    }
+
+    /// Everything before `end` is written.
+    fn reached(&self, end: u64) {
+        // The thread ends early only with an error, which `sum` tells.
+        let _ended = self.reached.send(end);
+    }
+
+    async fn sum(self) -> io::Result<Md5> {
+        drop(self.reached);
+        let sum = self.work.await.map_err(io::Error::other)??;
+        sum.ok_or_else(|| io::Error::other("the file is not complete"))
+    }
+}

@@ -1,0 +1,72 @@
+//! rclone's `sync`, `copy` and `check`, between any two sides.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use volsync_common::exit::ExitCode;
+
+use super::flow::{self, Moved};
+use super::problems::Problem;
+use super::run::Run;
+use super::side::Side;
+use super::{Goal, feed};
+use crate::store::Listing;
+
+/// Does it.
+pub(super) async fn run(run: &Arc<Run>) -> Result<(), Problem> {
+    let source = listing(run, &run.source).await?;
+    if source.as_ref().is_some_and(|listing| !listing.exists()) {
+        return Err(Problem::new(&run.source.describe(), "directory not found").exiting(ExitCode::DirectoryNotFound));
+    }
+    let dest = listing(run, &run.dest).await?;
+    if let Some(listing) = &source {
+        flow::tell_refused(run, listing);
+    }
+    let mut directories: BTreeSet<Vec<u8>> = BTreeSet::new();
+    if let Some(listing) = &source {
+        directories.extend(feed::directories(listing, run.select()).into_iter().map(|path| path.as_bytes().to_vec()));
+    }
+    let source_feed = run.feed(&run.source, source.as_ref(), false)?;
+    let dest_feed = run.feed(&run.dest, dest.as_ref(), true)?;
+    let mut moved = flow::transfer_all(run, source_feed, dest_feed, None, directories.clone()).await;
+    if run.goal == Goal::Check {
+        check_end(run, &moved);
+        return Ok(());
+    }
+    directories.extend(moved.planned.source_directories.iter().map(|(path, _)| path.as_bytes().to_vec()));
+    let paths = directories.iter().filter_map(|path| volsync_common::path::RelPath::new(path.as_slice()).ok());
+    flow::make_directories(run, paths).await;
+    if !run.context.options.dry_run {
+        super::delete::leftovers(run, &moved.planned.leftovers);
+    }
+    if run.goal == Goal::Sync && flow::may_delete(run, &moved.planned) {
+        let markers = flow::extra_markers(run, dest.as_ref(), &directories);
+        flow::delete_extra(run, &moved, &markers).await;
+    }
+    flow::transfer_put_off(run, &mut moved).await;
+    if run.context.options.error_on_no_transfer && run.context.counters.snapshot().transfers == 0 {
+        let problem = Problem::new("", "no files were transferred");
+        run.problems.report(problem.exiting(ExitCode::NothingTransferred));
+    }
+    Ok(())
+}
+
+async fn listing(run: &Run, side: &Side) -> Result<Option<Arc<Listing>>, Problem> {
+    match side {
+        Side::Local(_) => Ok(None),
+        Side::Store(store) => flow::list(run, store).await.map(Some),
+    }
+}
+
+/// What a comparison found beyond differing files, which were told as they were found.
+fn check_end(run: &Arc<Run>, moved: &Moved) {
+    if !run.context.options.one_way {
+        for (path, _) in moved.planned.extra_files.iter() {
+            run.problems.report(Problem::refusal(&path, format!("file not in {}", run.source.describe())));
+        }
+    }
+    let differences = run.context.counters.errors();
+    let matching = run.context.counters.snapshot().checks.saturating_sub(differences);
+    tracing::warn!("{}: {differences} differences found", run.dest.describe());
+    tracing::warn!("{}: {matching} matching files", run.dest.describe());
+}

@@ -1,0 +1,86 @@
+//! One run: its sides, its rules and what it has found out.
+
+use std::sync::Arc;
+
+use super::compare::{Fact, Facts, Rules, Step};
+use super::item::Item;
+use super::problems::{Problem, Problems};
+use super::side::Side;
+use super::{Context, Goal};
+
+/// What all parts of a run share.
+pub(super) struct Run {
+    pub(super) context: Context,
+    pub(super) goal: Goal,
+    pub(super) source: Side,
+    pub(super) dest: Side,
+    pub(super) rules: Rules,
+    pub(super) problems: Problems,
+}
+
+/// What a comparison came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing to do.
+    Keep,
+    /// Transfer; the hash of the source, if it was found out.
+    Transfer(Option<crate::store::Md5>),
+    /// Set the time of the destination to this.
+    Touch(volsync_common::time::Timestamp),
+}
+
+impl Run {
+    pub(super) fn new(context: Context, goal: Goal, source: Side, dest: Side) -> Arc<Self> {
+        let hashes = source.has_hashes() && dest.has_hashes();
+        let restore = goal == Goal::Volume && matches!(dest, Side::Local(_));
+        let rules = Rules::new(&context.options, hashes, restore);
+        let problems = Problems::new(context.counters.clone());
+        Arc::new(Self { context, goal, source, dest, rules, problems })
+    }
+
+    /// Whether the user asked for the end.
+    pub(super) fn cancelled(&self) -> bool {
+        self.context.cancel.is_cancelled()
+    }
+
+    /// Asks the sides as little as the decision needs.
+    pub(super) async fn compare(&self, source: &Item, dest: &Item) -> Result<Verdict, Problem> {
+        let mut source_facts = self.source.facts(source, &self.context);
+        let mut dest_facts = self.dest.facts(dest, &self.context);
+        // Each question is asked once at most: times, then hashes, then perhaps times.
+        for _ in 0..4 {
+            match self.rules.step(&source_facts, &dest_facts) {
+                Step::Keep => return Ok(Verdict::Keep),
+                Step::Transfer => return Ok(Verdict::Transfer(source_facts.md5.value())),
+                Step::Touch => {
+                    let time = source_facts.mtime.value();
+                    return Ok(time.map_or(Verdict::Keep, Verdict::Touch));
+                }
+                Step::NeedTimes => {
+                    self.source.learn_time(source, &mut source_facts).await?;
+                    self.dest.learn_time(dest, &mut dest_facts).await?;
+                }
+                Step::NeedHashes => self.learn_hashes(source, dest, &mut source_facts, &mut dest_facts).await?,
+            }
+        }
+        Ok(Verdict::Transfer(None))
+    }
+
+    /// The side that answers without reading content first: without its hash there is nothing to compare with.
+    async fn learn_hashes(&self, source: &Item, dest: &Item, s: &mut Facts, d: &mut Facts) -> Result<(), Problem> {
+        let context = &self.context;
+        if matches!(self.dest, Side::Local(_)) {
+            self.source.learn_hash(source, s, context).await?;
+            if s.md5 == Fact::Absent {
+                d.md5 = Fact::Absent;
+            }
+            self.dest.learn_hash(dest, d, context).await
+        } else {
+            self.dest.learn_hash(dest, d, context).await?;
+            if d.md5 == Fact::Absent {
+                s.md5 = Fact::Absent;
+            }
+            self.source.learn_hash(source, s, context).await
+        }
+    }
+}

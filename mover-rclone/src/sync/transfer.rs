@@ -1,0 +1,161 @@
+//! One file from the source to the destination, with as many attempts as the flags allow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use volsync_common::exit::ExitCode;
+
+use super::commit::Committer;
+use super::item::Item;
+use super::problems::Problem;
+use super::run::Run;
+use super::side::Side;
+use super::{download, relay, say, upload};
+use crate::store::{Md5, StoreErrorKind};
+
+/// Files of this size and more are named while they are under way.
+pub(super) const SHOWN: u64 = 8 << 20;
+
+/// Pause before another attempt; grows with each.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Why one attempt failed.
+pub(super) struct Failed {
+    pub(super) problem: Problem,
+    pub(super) cure: Cure,
+}
+
+/// What may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cure {
+    /// Trying again.
+    Retry,
+    /// Making room: flushing what waits to be named frees nothing but what it replaces.
+    Room,
+    /// Removing what stands in the way, once all else is transferred.
+    Clear,
+    /// The source is gone: nothing to do.
+    Gone,
+    /// Nothing.
+    None,
+}
+
+impl Failed {
+    pub(super) fn new(problem: Problem, cure: Cure) -> Self {
+        Self { problem, cure }
+    }
+
+    /// What a store said about `item`.
+    pub(super) fn store(item: &Item, error: crate::store::StoreError) -> Self {
+        let cure = match error.kind {
+            StoreErrorKind::Corrupt
+            | StoreErrorKind::Changed
+            | StoreErrorKind::SourceChanged
+            | StoreErrorKind::Interrupted => Cure::Retry,
+            _ => Cure::None,
+        };
+        Self { problem: Problem::from(error).about(&item.path), cure }
+    }
+
+    /// What the file system said about `item`.
+    pub(super) fn io(item: &Item, what: &str, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        let cure = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Cure::Room,
+            ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::DirectoryNotEmpty => Cure::Clear,
+            _ => Cure::None,
+        };
+        Self { problem: Problem::io(&item.path, what, error), cure }
+    }
+}
+
+/// How an attempt ended well.
+pub(super) enum Ended {
+    /// The destination has it.
+    Stored,
+    /// The committer has it and will tell.
+    Sealed,
+}
+
+/// Everything that transfers need.
+pub(super) struct Transfers {
+    pub(super) run: Arc<Run>,
+    /// Of a local destination.
+    pub(super) committer: Option<Committer>,
+}
+
+impl Transfers {
+    /// Transfers one file and tells how it went.
+    pub(super) async fn transfer(&self, item: Item, replacing: bool, md5: Option<Md5>) {
+        let run = &self.run;
+        if replacing && run.context.options.immutable {
+            let text = "source and destination exist but do not match: immutable file modified";
+            run.problems.report(Problem::refusal(&item.path, text).exiting(ExitCode::NoRetry));
+            return run.context.counters.transfer_dropped(item.size);
+        }
+        if run.context.options.dry_run {
+            say::would_copy(&item);
+            return run.context.counters.transfer_dropped(item.size);
+        }
+        match self.attempts(&item, replacing, md5).await {
+            Ok(Ended::Stored) => say::copied(&item, replacing),
+            Ok(Ended::Sealed) => {}
+            Err(Failed { cure: Cure::Gone, .. }) => {
+                tracing::warn!(object = %item.path, "Vanished while the source was read");
+                run.context.counters.transfer_dropped(item.size);
+            }
+            Err(Failed { cure: Cure::Clear, .. }) if self.committer.is_some() => {
+                run.context.counters.transfer_dropped(item.size);
+                self.put_off(item);
+            }
+            Err(failed) => run.problems.report(failed.problem),
+        }
+    }
+
+    fn put_off(&self, item: Item) {
+        if let Some(committer) = &self.committer {
+            committer.put_off(item);
+        }
+    }
+
+    async fn attempts(&self, item: &Item, replacing: bool, md5: Option<Md5>) -> Result<Ended, Failed> {
+        let tries = self.run.context.options.retries.max(1);
+        let mut md5 = md5;
+        for attempt in 1.. {
+            let failed = match self.attempt(item, replacing, md5, attempt > 1).await {
+                Ok(ended) => return Ok(ended),
+                Err(failed) => failed,
+            };
+            if attempt >= tries || self.run.cancelled() {
+                return Err(failed);
+            }
+            match (failed.cure, &self.committer) {
+                (Cure::Retry, _) => {}
+                (Cure::Room, Some(committer)) => committer.flush().await,
+                _ => return Err(failed),
+            }
+            tracing::debug!(object = %item.path, "attempt {attempt} failed: {}", failed.problem.text);
+            md5 = None;
+            tokio::time::sleep(PAUSE * attempt + self.run.context.options.retries_sleep).await;
+        }
+        unreachable_end(item)
+    }
+
+    async fn attempt(&self, item: &Item, replacing: bool, md5: Option<Md5>, again: bool) -> Result<Ended, Failed> {
+        match (&self.run.source, &self.run.dest, &self.committer) {
+            (Side::Local(source), Side::Store(dest), _) => {
+                upload::upload(&self.run, source, dest, item, md5, again).await
+            }
+            (Side::Store(source), Side::Local(dest), Some(committer)) => {
+                download::download(&self.run, source, dest, committer, item, replacing).await
+            }
+            (Side::Store(source), Side::Store(dest), _) => relay::relay(&self.run, source, dest, item).await,
+            _ => Err(Failed::new(Problem::new(&item.path, "this pair of sides is not supported"), Cure::None)),
+        }
+    }
+}
+
+/// The loop above ends by returning.
+fn unreachable_end(item: &Item) -> Result<Ended, Failed> {
+    Err(Failed::new(Problem::new(&item.path, "no attempt was made"), Cure::None))
+}

@@ -1,0 +1,133 @@
+//! A local file into a store.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use volsync_common::path::RelPath;
+use volsync_common::root::Root;
+use volsync_common::source::SourceFile;
+use volsync_common::walk::Stat;
+
+use super::feed;
+use super::item::{Item, ItemKind};
+use super::metadata;
+use super::problems::Problem;
+use super::run::Run;
+use super::side::Local;
+use super::transfer::{Cure, Ended, Failed, SHOWN};
+use crate::store::{Md5, PutRequest, Source, Store};
+
+/// Uploads `item`; `md5` if its content was hashed already.
+pub(super) async fn upload(
+    run: &Arc<Run>,
+    local: &Local,
+    store: &Arc<dyn Store>,
+    item: &Item,
+    md5: Option<Md5>,
+    again: bool,
+) -> Result<Ended, Failed> {
+    let transfer = run.context.counters.transfer(&item.path, item.size, SHOWN);
+    let (source, mtime): (Arc<dyn Source>, _) = if item.kind == ItemKind::Link {
+        link(&local.root, item)?
+    } else {
+        let stat = current(local, item, again)?;
+        let file = LazyFile { root: local.root.clone(), path: item.path.clone(), stat, file: OnceLock::new() };
+        (Arc::new(file), stat.mtime)
+    };
+    let metadata =
+        metadata::of_file(run, local, item).map_err(|error| Failed::io(item, "failed to read its metadata", &error))?;
+    let size = source.len();
+    let request = PutRequest { path: &item.path, source, mtime, md5, metadata: &metadata };
+    match store.put(request).await {
+        Ok(_) => {
+            transfer.finish(size);
+            Ok(Ended::Stored)
+        }
+        Err(error) if is_gone(&error) => Err(Failed::new(Problem::from(error), Cure::Gone)),
+        Err(error) => Err(Failed::store(item, error)),
+    }
+}
+
+/// The attributes the content must have: those of the walk, after a change those of now.
+fn current(local: &Local, item: &Item, again: bool) -> Result<Stat, Failed> {
+    if let (Some(stat), false) = (&item.stat, again) {
+        return Ok(**stat);
+    }
+    match SourceFile::open(&local.root, &item.path) {
+        Ok(file) => Ok(*file.stat()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Failed::new(Problem::io(&item.path, "failed to open the file", &error), Cure::Gone))
+        }
+        Err(error) => Err(Failed::io(item, "failed to open the file", &error)),
+    }
+}
+
+fn is_gone(error: &crate::store::StoreError) -> bool {
+    let io = error.source.as_ref().and_then(|source| source.downcast_ref::<io::Error>());
+    io.is_some_and(|io| io.kind() == io::ErrorKind::NotFound)
+}
+
+type Content = (Arc<dyn Source>, volsync_common::time::Timestamp);
+
+fn link(root: &Root, item: &Item) -> Result<Content, Failed> {
+    let path = feed::link_path(&item.path).unwrap_or_else(|| item.path.clone());
+    let read = feed::link_target(root, &path).and_then(|target| Ok((target, feed::link_time(root, &path)?)));
+    let (target, time) = read.map_err(|error| Failed::io(item, "failed to read the link", &error))?;
+    Ok((Arc::new(Text(target)), time))
+}
+
+/// Content in memory.
+pub(super) struct Text(pub(super) Vec<u8>);
+
+impl Source for Text {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|at| self.0.get(at..)).unwrap_or_default();
+        let count = rest.len().min(buf.len());
+        buf[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn unchanged(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
+/// A file that is opened when it is first read: on a thread that may block, and not before its turn.
+struct LazyFile {
+    root: Root,
+    path: RelPath,
+    /// What it was when this began; anything else is a change.
+    stat: Stat,
+    file: OnceLock<SourceFile>,
+}
+
+impl LazyFile {
+    fn open(&self) -> io::Result<&SourceFile> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let file = SourceFile::open(&self.root, &self.path)?;
+        Ok(self.file.get_or_init(|| file))
+    }
+}
+
+impl Source for LazyFile {
+    fn len(&self) -> u64 {
+        self.stat.size
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.open()?.read_at(offset, buf)
+    }
+
+    fn unchanged(&self) -> io::Result<bool> {
+        let file = self.open()?;
+        let opened = file.stat();
+        let same = (opened.size, opened.mtime, opened.ctime) == (self.stat.size, self.stat.mtime, self.stat.ctime);
+        Ok(same && file.unchanged()?)
+    }
+}
