@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::iter::Peekable;
 
-use super::item::{Item, Seen};
+use super::item::{Item, ItemKind, Seen};
 
 /// What the sides say about one path.
 #[derive(Debug)]
@@ -52,7 +52,8 @@ impl<S: Iterator<Item = Seen>, D: Iterator<Item = Seen>> Merge<S, D> {
             Seen::Item(item) => item,
         };
         // All that the source has below this directory comes after it, so its next item tells.
-        let needed = matches!(self.source.peek(), Some(Seen::Item(next)) if is_below(&next.path, &item.path));
+        let below = matches!(self.source.peek(), Some(Seen::Item(next)) if is_below(&next.path, &item.path));
+        let needed = item.kind == ItemKind::Directory && below;
         Pair::Dest { item, needed }
     }
 }
@@ -86,7 +87,6 @@ pub(super) fn is_below(path: &[u8], directory: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::item::ItemKind;
     use super::*;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
