@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 use super::event::{ActionEvent, Event, Events, Statistics};
 use super::{Action, Counters, Skip, Snapshot, block, one_line, units};
 use crate::path::{OneLine, RelPath};
-use crate::telemetry::{Level, Log};
+use crate::telemetry::{self, Level, Log};
 
 /// Between two measurements of speed, as in rclone.
 const BEAT: Duration = Duration::from_secs(1);
@@ -139,6 +139,23 @@ impl Reporter {
         Self(inner)
     }
 
+    /// Prints nothing by itself: for callers that look at the counters. Needs no runtime.
+    pub fn silent(counters: Arc<Counters>) -> Self {
+        let settings = telemetry::Settings { level: Level::Error, format: telemetry::Format::default(), file: None };
+        Self(Arc::new(Inner {
+            log: Log::redirected(&settings, Box::new(std::io::sink())),
+            counters,
+            started: Instant::now(),
+            stats: NEVER,
+            stats_level: Level::Debug,
+            style: Style::Block,
+            dry_run: false,
+            events: None,
+            state: Mutex::default(),
+            finished: AtomicBool::new(true),
+        }))
+    }
+
     /// Something was done, or would be in a dry run, to `path` with `size` bytes of content (0 for directories).
     ///
     /// Counts nothing: that is for [`Counters`]. Costs next to nothing while INFO is off.
@@ -168,18 +185,18 @@ impl Reporter {
         }
     }
 
-    /// Something failed, with `path` or in general. Counts it.
-    pub fn error(&self, severity: Severity, path: Option<&RelPath>, error: &dyn Display) {
+    /// Something failed, with `subject` (a path as a rule; safe to print) or in general. Counts it.
+    pub fn error(&self, severity: Severity, subject: Option<&dyn Display>, error: &dyn Display) {
         let message = OneLine(error.to_string().trim_end()).to_string();
-        if let Some(path) = path {
-            error!(object = %path, "{message}");
+        if let Some(subject) = subject {
+            error!(object = %subject, "{message}");
         } else {
             error!("{message}");
         }
         self.0.count(severity);
         let severity = severity.name();
         if let Some(events) = &self.0.events {
-            let object = path.map(ToString::to_string);
+            let object = subject.map(ToString::to_string);
             events.send(&Event::Error { object: object.as_deref(), message: &message, severity });
         }
         self.0.state().last_error = Some(message);

@@ -14,7 +14,6 @@ use volsync_common::report::Transfer;
 use super::item::Item;
 use super::problems::Problem;
 use super::run::Run;
-use super::say;
 use super::transfer::{Cure, Failed};
 
 /// Files of one flush at most.
@@ -139,7 +138,7 @@ impl Task {
             match result.map_err(|error| Failed::io(&item, "failed to give the file its name", &error)) {
                 Ok(()) => {
                     transfer.finish(size);
-                    say::copied(&item, replacing);
+                    self.run.copied(&item, replacing);
                 }
                 Err(Failed { cure: Cure::Clear, .. }) => {
                     drop(transfer);

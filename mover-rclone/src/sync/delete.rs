@@ -6,13 +6,13 @@ use futures_util::{StreamExt as _, stream};
 use volsync_common::dest::Dest;
 use volsync_common::exit::ExitCode;
 use volsync_common::path::RelPath;
+use volsync_common::report::Action;
 
 use super::feed;
 use super::item::LINK_SUFFIX;
 use super::paths::Paths;
 use super::problems::Problem;
 use super::run::Run;
-use super::say;
 use super::side::Side;
 use crate::store::{MAX_DELETE, Store};
 
@@ -28,7 +28,7 @@ pub(super) async fn files(run: &Arc<Run>, files: &Paths) {
     let all: Vec<(RelPath, u64)> = files.iter().take(allowed).collect();
     if run.context.options.dry_run {
         for (path, size) in &all {
-            say::would_delete(path, *size);
+            run.context.reporter.action(Action::Delete, path, *size);
         }
     } else {
         match &run.dest {
@@ -104,7 +104,7 @@ fn local_name(path: &RelPath, links: bool) -> RelPath {
 
 fn deleted(run: &Run, path: &RelPath, size: u64) {
     run.context.counters.deleted_file(size);
-    say::deleted(path);
+    run.context.reporter.action(Action::Delete, path, size);
 }
 
 /// Removes directories, the deepest first; one that holds something stays, without a word.
@@ -114,7 +114,7 @@ pub(super) async fn directories(run: &Arc<Run>, directories: &Paths) {
             return;
         }
         if run.context.options.dry_run {
-            say::would_remove_directory(&path);
+            run.context.reporter.action(Action::RemoveDirectory, &path, 0);
             continue;
         }
         let removed = match &run.dest {
@@ -132,7 +132,7 @@ pub(super) async fn directories(run: &Arc<Run>, directories: &Paths) {
         match removed {
             Ok(true) => {
                 run.context.counters.deleted_directory();
-                say::removed_directory(&path);
+                run.context.reporter.action(Action::RemoveDirectory, &path, 0);
             }
             Ok(false) => {}
             Err(problem) => run.problems.report(problem),

@@ -8,12 +8,12 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use volsync_common::exit::ExitCode;
+use volsync_common::report::Skip;
 
 use super::item::Item;
 use super::plan::Work;
 use super::problems::Problem;
 use super::run::{Run, Verdict};
-use super::say;
 use super::side::Side;
 use super::small;
 use super::transfer::Transfers;
@@ -265,7 +265,7 @@ async fn check(run: &Arc<Run>, source: Item, dest: Item) -> Vec<Work> {
 async fn follow(run: &Arc<Run>, source: Item, dest: &Item, verdict: Verdict) -> Vec<Work> {
     match verdict {
         Verdict::Keep => {
-            say::unchanged(&source.path);
+            run.context.reporter.skipped(Skip::Unchanged, &source.path);
             Vec::new()
         }
         Verdict::Transfer(_) if run.goal == Goal::Check => {

@@ -8,7 +8,7 @@ use std::{io, mem};
 
 use rustix::fs::{AtFlags, OFlags};
 use volsync_common::path::{RelPath, Shown};
-use volsync_common::report::Counters;
+use volsync_common::report::{Reporter, Skip};
 use volsync_common::root::{Root, Strategy};
 use volsync_common::walk::{self, Entry, Event, Kind, Walk, WalkOptions};
 
@@ -56,7 +56,7 @@ impl LocalRules {
 pub(super) struct LocalFeed {
     walk: Walk,
     rules: LocalRules,
-    counters: Arc<Counters>,
+    reporter: Reporter,
     uncounted: u64,
     /// Links on their way to their place, in order.
     renamed: BTreeSet<LinkAt>,
@@ -67,7 +67,7 @@ pub(super) struct LocalFeed {
 struct LinkAt(RelPath, u64);
 
 impl LocalFeed {
-    pub(super) fn open(path: &Path, rules: LocalRules, select: Select, counters: Arc<Counters>) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, rules: LocalRules, select: Select, reporter: Reporter) -> io::Result<Self> {
         let options = WalkOptions {
             one_file_system: rules.one_file_system,
             follow_links: rules.copy_links,
@@ -80,7 +80,7 @@ impl LocalFeed {
             Kind::Symlink | Kind::Other => select.file(path, stat.size, stat.mtime),
         };
         let walk = walk::walk(path, options, keep)?;
-        Ok(Self { walk, rules, counters, uncounted: 0, renamed: BTreeSet::new(), held: None })
+        Ok(Self { walk, rules, reporter, uncounted: 0, renamed: BTreeSet::new(), held: None })
     }
 
     /// What the next entry of the walk means.
@@ -92,7 +92,7 @@ impl LocalFeed {
             };
             self.uncounted += 1;
             if self.uncounted == COUNT_EVERY {
-                self.counters.listed(mem::take(&mut self.uncounted));
+                self.reporter.counters().listed(mem::take(&mut self.uncounted));
             }
             if let Some(item) = self.item(entry) {
                 return Some(Seen::Item(item));
@@ -112,13 +112,13 @@ impl LocalFeed {
             }
             Kind::Symlink => {
                 if !self.rules.skip_links {
-                    tracing::warn!(object = %entry.path, "Can't follow symlink without -L/--copy-links");
+                    self.reporter.skipped(Skip::Symlink, &entry.path);
                 }
                 return None;
             }
             Kind::Other => {
                 if !self.rules.skip_specials {
-                    tracing::warn!(object = %entry.path, "Can't transfer non file/directory");
+                    self.reporter.skipped(Skip::Special, &entry.path);
                 }
                 return None;
             }
@@ -176,7 +176,7 @@ impl Iterator for LocalFeed {
 
 impl Drop for LocalFeed {
     fn drop(&mut self) {
-        self.counters.listed(self.uncounted);
+        self.reporter.counters().listed(self.uncounted);
     }
 }
 
@@ -286,6 +286,7 @@ mod tests {
     use crate::sync::Goal;
     use std::fs;
     use std::os::unix::fs::symlink;
+    use volsync_common::report::Counters;
     use volsync_common::time::Timestamp;
 
     fn select(goal: Goal) -> Select {
@@ -313,10 +314,10 @@ mod tests {
         symlink("b", dir.path().join("a")).unwrap();
         fs::write(dir.path().join(".volsync-0123456789abcdef.partial"), "x").unwrap();
         let rules = LocalRules { links: true, ..LocalRules::new(&options(), true, false) };
-        let feed = LocalFeed::open(dir.path(), rules, select(Goal::Volume), Counters::new()).unwrap();
+        let feed = LocalFeed::open(dir.path(), rules, select(Goal::Volume), Reporter::silent(Counters::new())).unwrap();
         assert_eq!(told(feed), ["File a-b", "Link a.rclonelink", "File a.z", "File b", "File lost+found"]);
         let rules = LocalRules::new(&options(), true, true);
-        let feed = LocalFeed::open(dir.path(), rules, select(Goal::Volume), Counters::new()).unwrap();
+        let feed = LocalFeed::open(dir.path(), rules, select(Goal::Volume), Reporter::silent(Counters::new())).unwrap();
         assert!(told(feed).contains(&"Leftover .volsync-0123456789abcdef.partial".to_owned()));
     }
 

@@ -7,7 +7,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 use volsync_common::dest::MakeDirError;
 use volsync_common::path::Shown;
+use volsync_common::report::Action;
 
+use super::Goal;
 use super::commit::Committer;
 use super::delete;
 use super::execute::Executor;
@@ -20,7 +22,6 @@ use super::run::Run;
 use super::select::Select;
 use super::side::Side;
 use super::transfer::Transfers;
-use super::{Goal, say};
 use crate::permissions::FaclWriter;
 use crate::store::{Listed, Listing, ListingBuilder, Store};
 
@@ -96,7 +97,7 @@ impl Run {
         let select = if dest { self.dest_select() } else { self.select() };
         match (side, listing) {
             (Side::Local(local), _) => {
-                let feed = LocalFeed::open(&local.path, local.rules, select, self.context.counters.clone());
+                let feed = LocalFeed::open(&local.path, local.rules, select, self.context.reporter.clone());
                 let feed =
                     feed.map_err(|error| Problem::io(&side.describe(), "failed to open the directory", &error))?;
                 Ok(Box::new(feed))
@@ -226,7 +227,7 @@ pub(super) async fn make_directories(run: &Arc<Run>, directories: impl Iterator<
     }
     for path in directories {
         if run.context.options.dry_run {
-            say::would_make_directory(&path);
+            run.context.reporter.action(Action::MakeDirectory, &path, 0);
             continue;
         }
         let made = match &run.dest {

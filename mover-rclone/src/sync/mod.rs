@@ -20,7 +20,6 @@ mod plan;
 mod problems;
 mod relay;
 mod run;
-mod say;
 pub mod select;
 mod side;
 mod small;
@@ -37,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use volsync_common::budget::Budget;
 use volsync_common::exit::ExitCode;
 use volsync_common::hash::FileHasher;
-use volsync_common::report::Counters;
+use volsync_common::report::{Counters, Reporter};
 use volsync_common::time::Timestamp;
 
 use crate::filter::Filter;
@@ -93,6 +92,8 @@ pub struct Context {
     pub filter: Arc<Filter>,
     /// Where progress is counted.
     pub counters: Arc<Counters>,
+    /// Where it is told what happens to each entry.
+    pub reporter: Reporter,
     /// Memory for data.
     pub budget: Budget,
     /// Threads that hash.
@@ -123,7 +124,7 @@ pub async fn run(job: &Job, context: &Context) -> Outcome {
     let problems = match open(job, context) {
         Ok(run) => work(job, run).await,
         Err(problem) => {
-            let problems = Problems::new(context.counters.clone());
+            let problems = Problems::new(context.reporter.clone());
             problems.report(problem);
             problems
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use tokio::sync::mpsc::Sender;
 use volsync_common::dest::MakeDirError;
 use volsync_common::path::RelPath;
+use volsync_common::report::Skip;
 
 use super::compare::Step;
 use super::item::{Item, ItemKind, Seen};
@@ -173,7 +174,7 @@ impl<'a> Planner<'a> {
         match run.rules.step(&facts.0, &facts.1) {
             Step::Keep => {
                 run.context.counters.checked();
-                super::say::unchanged(&source.path);
+                run.context.reporter.skipped(Skip::Unchanged, &source.path);
                 Ok(())
             }
             Step::Transfer if run.goal != super::Goal::Check => {

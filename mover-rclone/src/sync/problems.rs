@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use volsync_common::exit::ExitCode;
-use volsync_common::report::Counters;
+use volsync_common::report::{Reporter, Severity};
 
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -103,7 +103,7 @@ fn shortened(text: &str) -> String {
 /// The problems of a run, shared by all that works for it.
 #[derive(Clone)]
 pub(super) struct Problems {
-    counters: Arc<Counters>,
+    reporter: Reporter,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -115,21 +115,19 @@ struct Kept {
 }
 
 impl Problems {
-    pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self { counters, kept: Arc::default() }
+    pub(super) fn new(reporter: Reporter) -> Self {
+        Self { reporter, kept: Arc::default() }
     }
 
     /// Logs and counts a problem.
     pub(super) fn report(&self, problem: Problem) {
-        match problem.exit {
-            ExitCode::Fatal => self.counters.fatal(),
-            _ => self.counters.error(problem.retryable),
-        }
-        if problem.subject.is_empty() {
-            tracing::error!("{}", problem.text);
-        } else {
-            tracing::error!(object = %problem.subject, "{}", problem.text);
-        }
+        let severity = match problem.exit {
+            ExitCode::Fatal => Severity::Fatal,
+            _ if problem.retryable => Severity::Retryable,
+            _ => Severity::Final,
+        };
+        let subject = Some(&problem.subject).filter(|subject| !subject.is_empty());
+        self.reporter.error(severity, subject.map(|subject| subject as &dyn Display), &problem.text);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.count += 1;
         kept.exit = Some(worse(kept.exit, problem.exit));
@@ -178,9 +176,10 @@ fn worse(old: Option<ExitCode>, new: ExitCode) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use volsync_common::report::Counters;
 
     fn problems(all: &[Problem]) -> super::super::Outcome {
-        let problems = Problems::new(Counters::new());
+        let problems = Problems::new(Reporter::silent(Counters::new()));
         all.iter().cloned().for_each(|problem| problems.report(problem));
         problems.conclude("sync")
     }

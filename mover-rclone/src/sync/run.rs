@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use volsync_common::report::Action;
+
 use super::compare::{Fact, Facts, Rules, Step};
 use super::item::Item;
 use super::problems::{Problem, Problems};
@@ -34,8 +36,14 @@ impl Run {
         let hashes = source.has_hashes() && dest.has_hashes();
         let restore = goal == Goal::Volume && matches!(dest, Side::Local(_));
         let rules = Rules::new(&context.options, hashes, restore);
-        let problems = Problems::new(context.counters.clone());
+        let problems = Problems::new(context.reporter.clone());
         Arc::new(Self { context, goal, source, dest, rules, problems })
+    }
+
+    /// Tells that a file was transferred, or would be.
+    pub(super) fn copied(&self, item: &Item, replacing: bool) {
+        let action = if replacing { Action::Replace } else { Action::Copy };
+        self.context.reporter.action(action, &item.path, item.size);
     }
 
     /// Whether the user asked for the end.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use volsync_common::report::Action;
 use volsync_common::time::Timestamp;
 
 use super::item::Item;
@@ -13,7 +14,7 @@ use crate::store::StoreErrorKind;
 /// Sets the time; a store that cannot gets the content again.
 pub(super) async fn touch(run: &Arc<Run>, source: &Item, dest: &Item, time: Timestamp) -> Result<(), Problem> {
     if run.context.options.dry_run {
-        super::say::would_touch(&source.path);
+        run.context.reporter.action(Action::UpdateModTime, &source.path, source.size);
         return Ok(());
     }
     match &run.dest {
@@ -34,6 +35,6 @@ pub(super) async fn touch(run: &Arc<Run>, source: &Item, dest: &Item, time: Time
             Err(error) => return Err(Problem::from(error).about(&dest.path)),
         },
     }
-    super::say::touched(&source.path);
+    run.context.reporter.action(Action::UpdateModTime, &source.path, source.size);
     Ok(())
 }

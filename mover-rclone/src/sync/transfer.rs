@@ -10,7 +10,7 @@ use super::item::Item;
 use super::problems::Problem;
 use super::run::Run;
 use super::side::Side;
-use super::{download, relay, say, upload};
+use super::{download, relay, upload};
 use crate::store::{Md5, StoreErrorKind};
 
 /// Files of this size and more are named while they are under way.
@@ -94,11 +94,11 @@ impl Transfers {
             return run.context.counters.transfer_dropped(item.size);
         }
         if run.context.options.dry_run {
-            say::would_copy(&item);
+            run.copied(&item, replacing);
             return run.context.counters.transfer_dropped(item.size);
         }
         match self.attempts(&item, replacing, md5).await {
-            Ok(Ended::Stored) => say::copied(&item, replacing),
+            Ok(Ended::Stored) => run.copied(&item, replacing),
             Ok(Ended::Sealed) => {}
             Err(Failed { cure: Cure::Gone, .. }) => {
                 tracing::warn!(object = %item.path, "Vanished while the source was read");
