@@ -1,0 +1,203 @@
+//! Digests of blocks and of whole files.
+//!
+//! The seed is a signed number: XXH takes it sign-extended to 64 bits; MD5 takes its four bytes, unless it is 0. Sums of
+//! whole files have no seed.
+
+use volsync_md5::Md5;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed, xxh3_128_with_seed};
+use xxhash_rust::xxh64::{Xxh64, xxh64};
+
+/// The longest digest.
+pub const DIGEST_MAX: usize = 16;
+
+/// A digest as it travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sum {
+    bytes: [u8; DIGEST_MAX],
+    len: u8,
+}
+
+impl Sum {
+    fn new(bytes: &[u8]) -> Self {
+        let mut sum = Self { bytes: [0; DIGEST_MAX], len: u8::try_from(bytes.len().min(DIGEST_MAX)).unwrap_or(0) };
+        let len = usize::from(sum.len);
+        sum.bytes[..len].copy_from_slice(&bytes[..len]);
+        sum
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// A sum that is certainly wrong: what a sender sends after it failed to read a file to its end.
+    #[must_use]
+    pub fn spoilt(self) -> Self {
+        let mut wrong = Self { bytes: [0; DIGEST_MAX], len: self.len };
+        if wrong == self
+            && let Some(last) = wrong.bytes[..usize::from(self.len)].last_mut()
+        {
+            *last = 1;
+        }
+        wrong
+    }
+}
+
+/// Which digest a session uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SumKind {
+    /// XXH3 with 128 bits.
+    Xxh128,
+    /// XXH3 with 64 bits.
+    Xxh3,
+    /// XXH64.
+    Xxh64,
+    /// MD5; blocks begin with the seed.
+    Md5,
+    /// MD5; blocks end with the seed (peers before 3.1).
+    Md5SeedLast,
+}
+
+impl SumKind {
+    /// Bytes of the digest.
+    #[allow(clippy::len_without_is_empty, reason = "a digest is never empty")]
+    pub fn len(self) -> usize {
+        match self {
+            Self::Xxh128 | Self::Md5 | Self::Md5SeedLast => 16,
+            Self::Xxh3 | Self::Xxh64 => 8,
+        }
+    }
+
+    /// The digest of a block.
+    pub fn block(self, seed: i32, data: &[u8]) -> Sum {
+        let wide = i64::from(seed).cast_unsigned();
+        match self {
+            Self::Xxh128 => Sum::new(&xxh3_128_with_seed(data, wide).to_le_bytes()),
+            Self::Xxh3 => Sum::new(&xxh3_64_with_seed(data, wide).to_le_bytes()),
+            Self::Xxh64 => Sum::new(&xxh64(data, wide).to_le_bytes()),
+            Self::Md5 | Self::Md5SeedLast => {
+                let bytes = seed.to_le_bytes();
+                let salt = if seed == 0 { &[][..] } else { &bytes };
+                let mut md5 = Md5::new();
+                let order = if self == Self::Md5 { [salt, data] } else { [data, salt] };
+                for part in order {
+                    md5.update(part);
+                }
+                Sum::new(&md5.finalize())
+            }
+        }
+    }
+
+    /// Begins the digest of a whole file.
+    pub fn whole(self) -> Whole {
+        match self {
+            Self::Xxh128 => Whole::Xxh128(Box::new(Xxh3::new())),
+            Self::Xxh3 => Whole::Xxh3(Box::new(Xxh3::new())),
+            Self::Xxh64 => Whole::Xxh64(Xxh64::new(0)),
+            Self::Md5 | Self::Md5SeedLast => Whole::Md5(Md5::new()),
+        }
+    }
+}
+
+/// The digest of a whole file in progress.
+pub enum Whole {
+    /// XXH3 with 128 bits.
+    Xxh128(Box<Xxh3>),
+    /// XXH3 with 64 bits.
+    Xxh3(Box<Xxh3>),
+    /// XXH64.
+    Xxh64(Xxh64),
+    /// MD5.
+    Md5(Md5),
+}
+
+impl Whole {
+    /// Adds bytes.
+    pub fn update(&mut self, data: &[u8]) {
+        match self {
+            Self::Xxh128(state) | Self::Xxh3(state) => state.update(data),
+            Self::Xxh64(state) => state.update(data),
+            Self::Md5(state) => state.update(data),
+        }
+    }
+
+    /// The digest; the state can be used for another file then.
+    pub fn finish(&mut self) -> Sum {
+        match self {
+            Self::Xxh128(state) => {
+                let sum = Sum::new(&state.digest128().to_le_bytes());
+                state.reset();
+                sum
+            }
+            Self::Xxh3(state) => {
+                let sum = Sum::new(&state.digest().to_le_bytes());
+                state.reset();
+                sum
+            }
+            Self::Xxh64(state) => {
+                let sum = Sum::new(&state.digest().to_le_bytes());
+                state.reset(0);
+                sum
+            }
+            Self::Md5(state) => Sum::new(&std::mem::take(state).finalize()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(sum: Sum) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        for b in sum.as_bytes() {
+            write!(text, "{b:02x}").unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn block_sums_are_those_of_the_reference() {
+        let table = [
+            (SumKind::Xxh128, 12345, "f53878efc050a057405fa5920efb8866"),
+            (SumKind::Xxh128, -5, "24ab1f37976fc9c222255606082b0d6b"),
+            (SumKind::Xxh3, 12345, "a89c33934cec6277"),
+            (SumKind::Xxh3, -5, "f92146163b31f1a9"),
+            (SumKind::Xxh64, 12345, "1e85078cc5ca7735"),
+            (SumKind::Xxh64, -5, "2fbcd471ff14a739"),
+            (SumKind::Md5, 12345, "3c0aebb6fd25841cfbffe82f4593203d"),
+            (SumKind::Md5, -5, "d3f636f8ffe255263047fa9c2bbf330e"),
+            (SumKind::Md5SeedLast, 12345, "6720ac40add3861ef97f4aa65a21d7c7"),
+        ];
+        for (kind, seed, expect) in table {
+            assert_eq!(hex(kind.block(seed, b"short old")), expect, "{kind:?} {seed}");
+        }
+    }
+
+    #[test]
+    fn whole_files_have_no_seed_and_a_state_serves_many() {
+        let table = [
+            (SumKind::Xxh128, "9ce4c8f135b4105a6df569e0c786ba6b"),
+            (SumKind::Xxh3, "2a46a2ab9a81fc99"),
+            (SumKind::Xxh64, "5388bd91d091c1e4"),
+            (SumKind::Md5, "b1946ac92492d2347c6235b4d2611184"),
+        ];
+        for (kind, expect) in table {
+            let mut whole = kind.whole();
+            for _ in 0..2 {
+                whole.update(b"hel");
+                whole.update(b"lo\n");
+                assert_eq!(hex(whole.finish()), expect, "{kind:?}");
+            }
+            assert_eq!(hex(kind.block(0, b"hello\n")), expect);
+        }
+    }
+
+    #[test]
+    fn a_spoilt_sum_is_never_right() {
+        let sum = SumKind::Xxh3.block(0, b"x");
+        assert_ne!(sum.spoilt(), sum);
+        assert_ne!(sum.spoilt().spoilt(), sum.spoilt());
+    }
+}

@@ -1,0 +1,150 @@
+//! What a transfer is asked to do: rsync's options as both ends understand them.
+
+use crate::delta::digest::SumKind;
+use crate::wire::flist::ListOptions;
+use crate::wire::handshake::{Compat, Compression};
+
+/// When extraneous files are deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delete {
+    /// Never.
+    #[default]
+    Never,
+    /// Before anything is transferred.
+    Before,
+    /// In each directory before its files.
+    During,
+    /// Found like [`Delete::During`], removed at the end.
+    Delay,
+    /// After everything was transferred.
+    After,
+}
+
+/// Which item lines are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Items {
+    /// None: only what needs data is told to the sender.
+    #[default]
+    None,
+    /// Of everything that changes.
+    Changes,
+    /// Of everything.
+    All,
+}
+
+/// The options of a transfer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `-r`
+    pub recursive: bool,
+    /// `-l`
+    pub links: bool,
+    /// `-p`
+    pub perms: bool,
+    /// `-E`
+    pub executability: bool,
+    /// `-t`
+    pub times: bool,
+    /// `-o`
+    pub owner: bool,
+    /// `-g`
+    pub group: bool,
+    /// `--devices`
+    pub devices: bool,
+    /// `--specials`
+    pub specials: bool,
+    /// `-A`
+    pub acls: bool,
+    /// `-X`
+    pub xattrs: bool,
+    /// `-H`
+    pub hard_links: bool,
+    /// `-S`
+    pub sparse: bool,
+    /// `-R`
+    pub relative: bool,
+    /// `-x`
+    pub one_file_system: bool,
+    /// `-c`
+    pub checksum: bool,
+    /// `-W`
+    pub whole_file: bool,
+    /// `-u`
+    pub update: bool,
+    /// `-I`
+    pub ignore_times: bool,
+    /// `--size-only`
+    pub size_only: bool,
+    /// `-n`
+    pub dry_run: bool,
+    /// `-O`
+    pub omit_dir_times: bool,
+    /// `-J`
+    pub omit_link_times: bool,
+    /// `--numeric-ids`
+    pub numeric_ids: bool,
+    /// `--delete` and its kin.
+    pub delete: Delete,
+    /// `--force`: directories with content make room for files.
+    pub force: bool,
+    /// `--ignore-errors`: delete even after an error of the sender.
+    pub ignore_errors: bool,
+    /// `--max-delete`
+    pub max_delete: Option<u64>,
+    /// `--existing`
+    pub existing: bool,
+    /// `--ignore-existing`
+    pub ignore_existing: bool,
+    /// `--fsync`
+    pub fsync: bool,
+    /// `-z` or a choice of compression.
+    pub compress: bool,
+    /// `--compress-choice`, which is then not negotiated.
+    pub compress_choice: Option<Compression>,
+    /// `--compress-level`
+    pub compress_level: Option<i32>,
+    /// `--checksum-choice`, which is then not negotiated: for transfers and for `-c`.
+    pub checksum_choice: Option<(SumKind, SumKind)>,
+    /// `--checksum-seed`
+    pub seed: Option<i32>,
+    /// `-B`
+    pub block_size: Option<u32>,
+    /// `--timeout` in seconds, 0 for none.
+    pub timeout: u64,
+    /// `--bwlimit` in KiB a second, 0 for none.
+    pub bwlimit: u64,
+    /// Item lines.
+    pub items: Items,
+    /// `-v`, as often as given.
+    pub verbose: u8,
+}
+
+impl Options {
+    /// Whether incremental recursion goes together with the options, on the receiving side or at a client.
+    pub fn may_segment(&self) -> bool {
+        self.recursive && !matches!(self.delete, Delete::Before | Delete::After)
+    }
+
+    /// What both sides know about the form of the file list. `digest` is the length of a digest of `--checksum`.
+    pub fn list(&self, protocol: i32, compat: Compat, digest: usize) -> ListOptions {
+        ListOptions {
+            protocol,
+            compat,
+            owner: self.owner,
+            group: self.group,
+            devices: self.devices,
+            specials: self.specials,
+            links: self.links,
+            hard_links: self.hard_links,
+            acls: self.acls,
+            xattrs: self.xattrs,
+            numeric_ids: self.numeric_ids,
+            checksum: self.checksum.then_some(digest),
+        }
+    }
+
+    /// Whether the receiving side tells numbers of deletions and hears filter rules.
+    pub fn deletes(&self) -> bool {
+        self.delete != Delete::Never
+    }
+}
