@@ -14,6 +14,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::path::RelPath;
+use crate::walk::Stat;
 
 /// How a path below a [`Root`] is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,20 @@ impl Root {
         }
     }
 
+    /// Attributes of what stands at `path`: of a link itself, but with [`Strategy::FollowLinks`] of what it leads to. No
+    /// permission on the file itself is needed.
+    pub fn stat(&self, path: &RelPath) -> io::Result<Stat> {
+        match self.0.strategy {
+            Strategy::FollowLinks => Stat::of(self.resolve(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?),
+            Strategy::Kernel | Strategy::Elements => Stat::at(self.parent(path)?, path.name()),
+        }
+    }
+
+    /// The target of the symbolic link at `path`, as its bytes.
+    pub fn read_link(&self, path: &RelPath) -> io::Result<Vec<u8>> {
+        Ok(rustix::fs::readlinkat(self.parent(path)?, path.name(), Vec::new())?.into_bytes())
+    }
+
     fn resolve(&self, path: &[u8], flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
         match self.0.strategy {
             Strategy::Kernel => self.by_kernel(path, flags, mode),
@@ -119,6 +134,7 @@ pub fn is_in_the_way(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::walk::Kind;
 
     fn rel(path: &str) -> RelPath {
         RelPath::new(path.as_bytes()).unwrap()
@@ -146,6 +162,26 @@ mod tests {
         }
         let root = Root::open(temp.path(), Strategy::FollowLinks).unwrap();
         assert!(root.open_at(Some(&rel("a/link/secret")), OFlags::RDONLY, Mode::empty()).is_ok());
+    }
+
+    #[test]
+    fn links_are_told_as_links_unless_they_are_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join("d")).unwrap();
+        std::fs::write(temp.path().join("f"), b"four").unwrap();
+        std::os::unix::fs::symlink("../f", temp.path().join("d/link")).unwrap();
+        std::os::unix::fs::symlink("no\nwhere", temp.path().join("dangling")).unwrap();
+        for strategy in [Strategy::Kernel, Strategy::Elements, Strategy::FollowLinks] {
+            let root = Root::open(temp.path(), strategy).unwrap();
+            assert_eq!(root.stat(&rel("f")).unwrap().size, 4);
+            assert_eq!(root.read_link(&rel("d/link")).unwrap(), b"../f");
+            assert_eq!(root.read_link(&rel("dangling")).unwrap(), b"no\nwhere");
+            assert!(root.read_link(&rel("f")).is_err());
+            let followed = strategy == Strategy::FollowLinks;
+            let kind = if followed { Kind::File } else { Kind::Symlink };
+            assert_eq!(root.stat(&rel("d/link")).unwrap().kind(), kind);
+            assert_eq!(root.stat(&rel("dangling")).is_err(), followed);
+        }
     }
 
     #[test]

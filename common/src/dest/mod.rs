@@ -148,6 +148,12 @@ impl Dest {
         Ok(rustix::fs::symlinkat(target, self.0.root.parent(path)?, path.name())?)
     }
 
+    /// Puts a symbolic link with these bytes as its target at `path`, in the place of a file or link that stands there.
+    /// Nobody sees the path without the old or the new one.
+    pub fn replace_with_link(&self, path: &RelPath, target: &[u8], mtime: Timestamp) -> io::Result<()> {
+        temp::link(self, path, target, mtime)
+    }
+
     /// What stands at `path`, `None` if nothing does (also when the way to it is not a directory).
     pub fn stat(&self, path: &RelPath) -> io::Result<Option<(Kind, Stat)>> {
         match self.0.root.parent(path).and_then(|dir| Stat::at(dir, path.name())) {

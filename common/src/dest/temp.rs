@@ -228,14 +228,29 @@ impl Drop for Pending {
 fn create_new(dest: &Dest, path: &RelPath) -> io::Result<(File, Vec<u8>)> {
     let dir = dest.root().parent(path)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let (fd, name) = unused(|name| rustix::fs::openat(&dir, name, flags, Mode::from_raw_mode(0o600)))?;
+    Ok((File::from(fd), name))
+}
+
+/// What `make` made under a temporary name that was not in use, and the name.
+fn unused<T>(make: impl Fn(&[u8]) -> rustix::io::Result<T>) -> io::Result<(T, Vec<u8>)> {
     for _ in 0..16 {
         let name = temp_name();
-        match rustix::fs::openat(&dir, &name[..], flags, Mode::from_raw_mode(0o600)) {
+        match make(&name) {
             Err(Errno::EXIST) => {}
-            other => return Ok((File::from(other?), name)),
+            other => return Ok((other?, name)),
         }
     }
     Err(Errno::EXIST.into())
+}
+
+/// A symbolic link that gets its name with its target and time.
+pub(super) fn link(dest: &Dest, path: &RelPath, target: &[u8], mtime: Timestamp) -> io::Result<()> {
+    let dir = dest.root().parent(path)?;
+    let temp = unused(|name| rustix::fs::symlinkat(target, &dir, name))?.1;
+    let name = Pending { dest: dest.clone(), path: path.clone(), temp, published: false };
+    rustix::fs::utimensat(&dir, &name.temp[..], &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+    name.publish()
 }
 
 /// Whether the space could be reserved; a full disk is an error.

@@ -83,6 +83,23 @@ fn removing_tells_whether_there_was_something() {
 }
 
 #[test]
+fn a_link_takes_the_place_of_a_file_or_link_and_of_nothing_else() {
+    both(|at, dest| {
+        std::fs::write(at.join("f"), b"old").unwrap();
+        std::fs::create_dir(at.join("d")).unwrap();
+        for target in [&b"no\xffwhere"[..], b"d"] {
+            dest.replace_with_link(&rel("f"), target, AT).unwrap();
+            assert_eq!(dest.root().read_link(&rel("f")).unwrap(), target);
+            assert_eq!(dest.stat(&rel("f")).unwrap().unwrap().1.mtime, AT);
+        }
+        assert!(dest.replace_with_link(&rel("d"), b"x", AT).is_err());
+        assert!(dest.replace_with_link(&rel("f/x"), b"x", AT).is_err());
+        assert_eq!(std::fs::read_dir(at).unwrap().count(), 2);
+        assert_eq!(std::fs::read_dir(at.join("d")).unwrap().count(), 0);
+    });
+}
+
+#[test]
 fn zeros_become_holes_unless_they_replace_something() {
     both(|at, dest| {
         for size in [512 * 1024, 8 * 1024 * 1024] {

@@ -32,7 +32,7 @@ impl SealedSource {
         let want = usize::try_from(self.clear.len().saturating_sub(start).min(BLOCK)).unwrap_or(0);
         let tag = usize::try_from(TAG).unwrap_or(16);
         let mut block = vec![0; tag + want];
-        let got = fill(self.clear.as_ref(), start, block.get_mut(tag..).unwrap_or_default())?;
+        let got = self.clear.read_full(start, block.get_mut(tag..).unwrap_or_default())?;
         block.truncate(tag + got);
         if got > 0 {
             self.cipher.seal(number, &mut block).map_err(io::Error::other)?;
@@ -56,18 +56,6 @@ impl SealedSource {
 fn copy(from: &[u8], offset: u64, buf: &mut [u8]) -> usize {
     let rest = usize::try_from(offset).ok().and_then(|at| from.get(at..)).unwrap_or_default();
     buf.iter_mut().zip(rest).map(|(to, from)| *to = *from).count()
-}
-
-/// Reads until the buffer is full or the source ends.
-fn fill(source: &dyn Source, start: u64, buf: &mut [u8]) -> io::Result<usize> {
-    let mut done = 0;
-    while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match source.read_at(start + done as u64, rest)? {
-            0 => break,
-            n => done += n,
-        }
-    }
-    Ok(done)
 }
 
 impl Source for SealedSource {

@@ -10,7 +10,7 @@ use http::Method;
 use super::S3Store;
 use super::client::Call;
 use super::meta::{base64, customer_key, describe, etag_md5, payer};
-use super::put::{blocking, changed, fill, read_exact, still_the_same};
+use super::put::{blocking, changed, read_exact, still_the_same};
 use super::sigv4::hex;
 use super::xml;
 use crate::store::{Md5, Put, PutRequest, Source, StoreError, StoreErrorKind};
@@ -194,7 +194,7 @@ async fn sums(source: Arc<dyn Source>, size: u64, part: u64, subject: &str) -> R
         while at < size {
             let want = left.min(size - at).min(buf.len() as u64);
             let slice = buf.get_mut(..usize::try_from(want).unwrap_or(0)).unwrap_or_default();
-            if fill(&*source, at, slice)? < slice.len() {
+            if source.read_full(at, slice)? < slice.len() {
                 return Ok(None);
             }
             volsync_md5::update_both(&mut whole, &mut current, slice);

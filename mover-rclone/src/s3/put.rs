@@ -112,23 +112,11 @@ pub(super) async fn read_exact(
     let size = usize::try_from(len).map_err(|e| unreadable(subject, std::io::Error::other(e)))?;
     let read = move || {
         let mut buf = vec![0; size];
-        let whole = fill(&*source, offset, &mut buf)? == size;
+        let whole = source.read_full(offset, &mut buf)? == size;
         let sum = volsync_md5::md5(&buf);
         Ok(whole.then(|| (Bytes::from(buf), sum)))
     };
     blocking(subject, read).await?.ok_or_else(|| changed(subject))
-}
-
-/// Reads until the buffer is full or the content ends.
-pub(super) fn fill(source: &dyn Source, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
-    let mut done = 0;
-    while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match source.read_at(offset + done as u64, rest)? {
-            0 => break,
-            n => done += n,
-        }
-    }
-    Ok(done)
 }
 
 pub(super) async fn still_the_same(source: Arc<dyn Source>, subject: &str) -> Result<(), StoreError> {

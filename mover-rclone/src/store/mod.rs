@@ -21,6 +21,7 @@ pub mod local;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use listing::{Listed, Listing, ListingBuilder};
+pub use local::{LocalSettings, LocalStore};
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -31,7 +32,7 @@ pub type Md5 = [u8; 16];
 /// What a store can and cannot do; fixed when it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
-    /// Listings or [`Store::stat`] give MD5 digests of the content.
+    /// MD5 digests of the content can be had: listings give them, else [`Store::md5`] does.
     pub md5: bool,
     /// Listings give the modification time itself, so that comparing it costs no request per object.
     pub listed_mtime: bool,
@@ -46,7 +47,7 @@ pub struct ObjectMeta {
     pub size: u64,
     /// The modification time that the uploader stored, else the store's own time of the object.
     pub mtime: Option<Timestamp>,
-    /// MD5 of the content, when the store knows it.
+    /// MD5 of the content, when the store knows it without reading it.
     pub md5: Option<Md5>,
     /// Opaque version of the content, for [`GetRequest::if_match`].
     pub etag: Option<String>,
@@ -90,8 +91,19 @@ pub trait Source: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Fills `buf` from `offset`; fewer bytes than asked for mean that the content ended there.
+    /// Reads into `buf` from `offset`: at least one byte, but none at the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+    /// Fills `buf` from `offset` with as many calls as it takes; less means that the content ended there.
+    fn read_full(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.read_at(offset + done as u64, rest)? {
+                0 => break,
+                read => done += read,
+            }
+        }
+        Ok(done)
+    }
     /// Whether the content is still what it was at the start (size, mtime, ctime). Called after the last read and
     /// before the object becomes visible; `false` makes the upload fail with [`StoreErrorKind::SourceChanged`].
     fn unchanged(&self) -> io::Result<bool>;
@@ -135,6 +147,12 @@ pub trait Store: Send + Sync {
 
     /// What is known of one object. [`StoreErrorKind::NotFound`] if there is none.
     fn stat<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<ObjectMeta, StoreError>>;
+
+    /// MD5 of one object's content; `None` where it is not known. [`Store::stat`] tells it where that costs nothing more;
+    /// a store of plain files has to read the whole file.
+    fn md5<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Option<Md5>, StoreError>> {
+        Box::pin(async move { Ok(self.stat(path).await?.md5) })
+    }
 
     /// Starts reading an object. Failures before the first byte are retried in here; the caller continues a body that
     /// breaks with a range and [`GetRequest::if_match`].
