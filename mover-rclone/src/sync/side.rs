@@ -109,6 +109,10 @@ impl Side {
                 facts.changed = md5.is_none();
                 facts.md5 = md5.into();
             }
+            Self::Store(store) if facts.mtime.is_asked() => {
+                let md5 = store.md5(&item.path).await.map_err(|error| Problem::from(error).about(&item.path))?;
+                facts.md5 = md5.into();
+            }
             Self::Store(store) => ask(&**store, item, facts).await?,
         }
         Ok(())
