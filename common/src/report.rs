@@ -25,14 +25,16 @@
 //! 1,024 and three digits after the point, `-` for what is not known yet.
 
 mod action;
+mod bars;
 mod block;
 mod counters;
 pub mod event;
 mod meter;
 mod reporter;
+mod summary;
 pub mod units;
 
 pub use action::{Action, Skip};
 pub use block::{block, one_line};
 pub use counters::{Counters, Snapshot, Transfer, UnderWay};
-pub use reporter::{Reporter, Settings, Severity, Style, Title};
+pub use reporter::{Reporter, Settings, Severity, Style, Title, on_terminal};

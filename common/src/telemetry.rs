@@ -31,6 +31,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use format::{BadFormat, Format};
+pub(crate) use log::Bars;
 pub use log::Log;
 
 /// Crates whose events are ours, by the beginning of their names.

@@ -176,6 +176,13 @@ impl Events {
         self.with(BufWriter::flush);
     }
 
+    /// Sends the last event: what comes later is dropped.
+    pub(super) fn end(&self, event: &Event<'_>) {
+        self.send(event);
+        self.flush();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn with(&self, write: impl FnOnce(&mut BufWriter<Box<dyn Write + Send>>) -> io::Result<()>) {
         let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if out.as_mut().is_some_and(|out| write(out).is_err()) {

@@ -1,23 +1,32 @@
 //! The reporter: what the engine tells, and when it is printed.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use indicatif::ProgressDrawTarget;
 use serde_json::Map;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracing::{debug, error, info, warn};
 
+use super::bars::Bars;
 use super::event::{ActionEvent, Event, Events, Statistics};
+use super::summary::summary;
 use super::{Action, Counters, Skip, Snapshot, block, one_line, units};
 use crate::path::{OneLine, RelPath};
 use crate::telemetry::{self, Level, Log};
 
-/// Between two measurements of speed, as in rclone.
+/// Between two measurements of speed, as in rclone; buffered machine events wait no longer either.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// Between two drawings of bars: quick enough to look alive, slow enough to read.
+const FRAME: Duration = Duration::from_millis(200);
+
+/// Drawings a second that the terminal is given at most: one frame moves every line by itself.
+const REFRESH: u8 = 100;
 
 /// `--stats` below this is taken for this: printing must not become the work.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -37,7 +46,8 @@ pub struct Settings {
     pub style: Style,
     /// `--dry-run`: actions are told as skipped.
     pub dry_run: bool,
-    /// Standard error is a terminal: show bars.
+    /// Standard error is a terminal ([`on_terminal`]): show bars, unless events are sent or only errors are logged, and
+    /// print no statistics between.
     pub terminal: bool,
     /// Machine events go here, standard output as a rule; `None` sends none.
     pub events: Option<Box<dyn Write + Send>>,
@@ -111,6 +121,7 @@ struct Inner {
 struct State {
     last_error: Option<String>,
     beats: Option<AbortHandle>,
+    bars: Option<Bars>,
 }
 
 impl Reporter {
@@ -121,6 +132,10 @@ impl Reporter {
         if let Some(events) = &events {
             events.send(&Event::Start { operation, source, destination, dry_run: settings.dry_run });
         }
+        let bars = (settings.terminal && events.is_none() && settings.log.enabled(Level::Notice))
+            .then(|| Bars::new(ProgressDrawTarget::stderr_with_hz(REFRESH), &settings.title));
+        settings.log.set_bars(bars.as_ref().map(Bars::handle));
+        let draws = bars.is_some();
         let noticed = if settings.dry_run { settings.stats_level.min(Level::Notice) } else { settings.stats_level };
         let inner = Arc::new(Inner {
             log: settings.log,
@@ -131,10 +146,10 @@ impl Reporter {
             style: settings.style,
             dry_run: settings.dry_run,
             events,
-            state: Mutex::default(),
+            state: Mutex::new(State { bars, ..State::default() }),
             finished: AtomicBool::new(false),
         });
-        let beats = tokio::spawn(beat(Arc::downgrade(&inner), settings.stats));
+        let beats = tokio::spawn(beat(Arc::downgrade(&inner), settings.stats, draws));
         inner.state().beats = Some(beats.abort_handle());
         Self(inner)
     }
@@ -232,21 +247,27 @@ impl Reporter {
     /// Prints the last statistics and stops; nothing is printed after. Only the first call counts.
     pub fn finish(&self) {
         let inner = &self.0;
-        let state = inner.state();
+        let mut state = inner.state();
+        let state = &mut *state;
         if inner.finished.swap(true, Ordering::Relaxed) {
             return;
         }
         if let Some(beats) = &state.beats {
             beats.abort();
         }
-        let counts = inner.counters.snapshot();
+        let bars = state.bars.take();
+        inner.put_away(bars.as_ref());
+        let counts = inner.last_counts();
         if inner.stats > Duration::ZERO || counts.errors > 0 {
             inner.print(&counts, state.last_error.clone());
         }
         if let Some(events) = &inner.events {
             let last_error = state.last_error.clone();
-            events.send(&Event::Summary(&Statistics::new(&counts, inner.started.elapsed(), last_error)));
-            events.flush();
+            events.end(&Event::Summary(&Statistics::new(&counts, inner.started.elapsed(), last_error)));
+        }
+        if bars.is_some() {
+            let line = summary(&counts, inner.started.elapsed(), inner.dry_run) + "\n";
+            let _nobody_looks = std::io::stderr().write_all(line.as_bytes());
         }
     }
 
@@ -279,6 +300,30 @@ impl Inner {
         }
     }
 
+    fn draw(&self) {
+        if let Some(bars) = &mut self.state().bars {
+            bars.draw(&self.counters.snapshot());
+        }
+    }
+
+    fn put_away(&self, bars: Option<&Bars>) {
+        if let Some(bars) = bars {
+            self.log.set_bars(None);
+            bars.clear();
+        }
+    }
+
+    /// A run that was too short to be measured shows its mean speed, where rclone shows none.
+    fn last_counts(&self) -> Snapshot {
+        let mut counts = self.counters.snapshot();
+        if counts.speed == 0 {
+            let millis = self.started.elapsed().as_millis().max(1);
+            let speed = u128::from(counts.bytes) * 1_000 / millis;
+            counts.speed = u64::try_from(speed).unwrap_or(u64::MAX);
+        }
+        counts
+    }
+
     /// Statistics in between.
     fn interval(&self) {
         let state = self.state();
@@ -286,7 +331,9 @@ impl Inner {
             return;
         }
         let counts = self.counters.snapshot();
-        self.print(&counts, state.last_error.clone());
+        if state.bars.is_none() || self.log.is_redirected() {
+            self.print(&counts, state.last_error.clone());
+        }
         if let Some(events) = &self.events {
             let last_error = state.last_error.clone();
             events.send(&Event::Progress(&Statistics::new(&counts, self.started.elapsed(), last_error)));
@@ -310,7 +357,7 @@ impl Inner {
 }
 
 /// Runs until the reporter is finished or gone.
-async fn beat(reporter: Weak<Inner>, stats: Duration) {
+async fn beat(reporter: Weak<Inner>, stats: Duration, draws: bool) {
     let every = |period: Duration| {
         let mut interval = interval_at(tokio::time::Instant::now() + period, period);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -318,14 +365,29 @@ async fn beat(reporter: Weak<Inner>, stats: Duration) {
     };
     let mut beats = every(BEAT);
     let mut statistics = every(if stats.is_zero() { NEVER } else { stats.max(SHORTEST) });
+    let mut frames = every(if draws { FRAME } else { NEVER });
     loop {
-        let print = tokio::select! {
-            _ = beats.tick() => false,
-            _ = statistics.tick() => true,
+        let due: fn(&Inner) = tokio::select! {
+            _ = beats.tick() => Inner::beat,
+            _ = statistics.tick() => Inner::interval,
+            _ = frames.tick() => Inner::draw,
         };
         let Some(reporter) = reporter.upgrade() else { return };
-        if print { reporter.interval() } else { reporter.beat() }
+        due(&reporter);
     }
+}
+
+impl Drop for Inner {
+    /// A run that ended without [`Reporter::finish`] leaves no bars behind.
+    fn drop(&mut self) {
+        let bars = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).bars.take();
+        self.put_away(bars.as_ref());
+    }
+}
+
+/// Whether standard error is a terminal that can move its cursor.
+pub fn on_terminal() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 #[cfg(test)]

@@ -36,6 +36,18 @@ fn scaled(bytes: u64) -> (String, &'static str) {
     (number, suffix)
 }
 
+/// `120,400`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join(",")
+}
+
+/// `1 file`, `1,200 files`.
+pub fn counted(count: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
 /// `36%`, rounded; `-` of nothing.
 pub fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
@@ -115,6 +127,13 @@ mod tests {
         }
         assert_eq!(short_bytes(3_000_000), "2.861Mi");
         assert_eq!(speed(1_077_099), "1.027 MiB/s");
+    }
+
+    #[test]
+    fn thousands() {
+        for (number, expect) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), expect);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use indicatif::MultiProgress;
+use indicatif::{MultiProgress, ProgressBar};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
@@ -28,8 +28,16 @@ struct Inner {
 
 struct Sink {
     out: Box<dyn Write + Send>,
-    /// What must step aside while a line is printed.
-    bars: Option<MultiProgress>,
+    bars: Option<Bars>,
+}
+
+/// Lines at the bottom of the terminal that step aside while another is printed.
+#[derive(Clone, Debug)]
+pub(crate) struct Bars {
+    /// All of them.
+    pub(crate) lines: MultiProgress,
+    /// One of them: its tick draws them all again.
+    pub(crate) first: ProgressBar,
 }
 
 /// One thing to log.
@@ -55,7 +63,7 @@ impl Log {
         Self::new(settings, out, true)
     }
 
-    fn new(settings: &Settings, out: Box<dyn Write + Send>, redirected: bool) -> Self {
+    pub(crate) fn new(settings: &Settings, out: Box<dyn Write + Send>, redirected: bool) -> Self {
         let sink = Mutex::new(Sink { out, bars: None });
         Self(Arc::new(Inner { level: settings.level, format: settings.format, zone: zone::local(), redirected, sink }))
     }
@@ -76,8 +84,7 @@ impl Log {
     }
 
     /// From now on `bars` step aside while a line is printed; `None` ends that.
-    #[expect(dead_code, reason = "the bars follow")]
-    pub(crate) fn set_bars(&self, bars: Option<MultiProgress>) {
+    pub(crate) fn set_bars(&self, bars: Option<Bars>) {
         if !self.0.redirected {
             self.lock().bars = bars;
         }
@@ -148,12 +155,13 @@ impl Log {
     /// Writes `line` whole. A log that nobody takes any more must not end the run: errors are dropped.
     fn write(&self, line: &str) {
         let sink = &mut *self.lock();
-        let out = &mut sink.out;
-        let mut write = || out.write_all(line.as_bytes()).and_then(|()| out.flush());
-        let _nobody_reads = match &sink.bars {
-            Some(bars) => bars.suspend(write),
-            None => write(),
-        };
+        // Not `MultiProgress::suspend`, which panics when the terminal is gone; and a tick draws only as often as a
+        // terminal can follow.
+        sink.bars.take_if(|bars| bars.lines.clear().is_err());
+        let _nobody_reads = sink.out.write_all(line.as_bytes()).and_then(|()| sink.out.flush());
+        if let Some(bars) = &sink.bars {
+            bars.first.tick();
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Sink> {

@@ -65,6 +65,22 @@ mod tests {
         }
     }
 
+    /// A zone without transitions, one hour east (RFC 9636, section 3).
+    fn an_hour_east() -> Vec<u8> {
+        let counts = [0_u32, 0, 0, 0, 1, 4].map(u32::to_be_bytes).concat();
+        let block = [b"TZif2", &[0; 15][..], &counts, &3_600_i32.to_be_bytes(), &[0, 0], b"CET\0"].concat();
+        [&block, &block, &b"\nCET-1\n"[..]].concat()
+    }
+
+    #[test]
+    fn a_zone_moves_the_clock() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("zone");
+        std::fs::write(&file, an_hour_east()).unwrap();
+        let time = load(&file).unwrap().to_datetime(jiff::Timestamp::new(1_795_623_618, 0).unwrap());
+        assert_eq!(time.to_string(), "2026-11-25T17:20:18");
+    }
+
     #[test]
     fn a_file_that_is_no_zone_is_an_error_and_no_panic() {
         assert!(load(Path::new("/etc/passwd")).is_err());

@@ -127,6 +127,7 @@ async fn machine_events_tell_the_whole_run() {
     bench.reporter.error(Severity::Final, Some(&path(b"b")), &"disk\nfull");
     bench.reporter.counters().listed(3);
     bench.reporter.finish();
+    bench.reporter.action(Action::Delete, &path(b"too late"), 5);
     let events = bench.events();
     let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["start", "action", "error", "summary"]);
@@ -195,6 +196,17 @@ async fn a_dated_line_has_the_date_twice() {
     let date = line.strip_prefix("INFO  : ").and_then(|line| line.get(..22)).unwrap();
     assert!(date.ends_with(" - ") && date.matches('/').count() == 2 && date.matches(':').count() == 2, "{line}");
     assert!(line.ends_with("           0 B / 0 B, -, 0 B/s, ETA -\n"), "{line}");
+}
+
+#[tokio::test]
+async fn a_run_too_short_to_be_measured_has_a_speed() {
+    let bench = bench(Level::Info, |_| {});
+    let counters = bench.reporter.counters();
+    counters.transfer_planned(1 << 30);
+    counters.transfer(&path(b"a"), 1 << 30, 1 << 40).finish(1 << 30);
+    bench.reporter.finish();
+    let line = bench.logged().concat();
+    assert!(line.starts_with("INFO  :         1 GiB / 1 GiB, 100%, ") && line.ends_with("/s, ETA 0s\n"), "{line}");
 }
 
 #[tokio::test]
