@@ -7,7 +7,7 @@ use volsync_common::path::Shown;
 
 use super::env::Environment;
 use super::ini::names_secret;
-use super::options::{OptionSpec, nearest, table};
+use super::options::{OptionSpec, UNSUPPORTED, nearest, table};
 use super::resolve::{BackendFlags, config_variable};
 use super::value::Kind;
 use super::{Config, RemoteString};
@@ -62,29 +62,84 @@ fn json_string(bytes: &[u8]) -> String {
     out
 }
 
-/// One remote, or all sections, as lines of the file. Values that are secret are `XXX`: rclone prints most of them, but
-/// what a mover prints ends up in logs.
-pub fn show(config: &Config, env: &dyn Environment, remote: Option<&[u8]>) -> String {
-    match remote {
-        Some(name) => section(config, env, name.strip_suffix(b":").unwrap_or(name)),
-        None if config.sections().is_empty() => "; empty config\n".to_owned(),
-        None => config.sections().iter().map(|name| section(config, env, name)).collect::<Vec<_>>().join("\n"),
+/// The whole file as rclone writes it. Comments are left out.
+pub fn show(config: &Config) -> Vec<u8> {
+    if config.sections().is_empty() {
+        return b"; empty config\n".to_vec();
+    }
+    let mut out = Vec::new();
+    for name in config.sections() {
+        if !Config::is_default(name) {
+            out.extend([b"[", name, b"]\n"].concat());
+        }
+        for key in config.keys(name) {
+            let value = config.raw(name, key).unwrap_or_default();
+            out.extend([&written_key(key)[..], b" = ", &written_value(value), b"\n"].concat());
+        }
+        out.push(b'\n');
+    }
+    out
+}
+
+/// A key as `unknwon/goconfig` writes it: numbered ones as `-`, those with a separator in quotes.
+fn written_key(key: &[u8]) -> Vec<u8> {
+    let has = |byte: u8| key.contains(&byte);
+    match () {
+        () if key.starts_with(b"#") => b"-".to_vec(),
+        () if !has(b'=') && !has(b':') => key.to_vec(),
+        () if !has(b'`') => in_quotes(b"`", key),
+        () if !has(b'"') => in_quotes(b"\"", key),
+        () => in_quotes(b"\"\"\"", key),
     }
 }
 
-fn section(config: &Config, env: &dyn Environment, name: &[u8]) -> String {
-    let mut out = format!("[{}]\n", Shown(name));
+/// A value as it writes it: with a backquote in it, in quotes.
+fn written_value(value: &[u8]) -> Vec<u8> {
+    match (value.contains(&b'`'), value.contains(&b'"')) {
+        (false, _) => value.to_vec(),
+        (true, false) => in_quotes(b"\"", value),
+        (true, true) => in_quotes(b"\"\"\"", value),
+    }
+}
+
+fn in_quotes(quote: &[u8], text: &[u8]) -> Vec<u8> {
+    [quote, text, quote].concat()
+}
+
+/// One remote, values as they are used.
+pub fn show_remote(config: &Config, env: &dyn Environment, name: &[u8]) -> Vec<u8> {
+    section(config, env, name.strip_suffix(b":").unwrap_or(name), false)
+}
+
+/// One remote, or all in the order of their names, with `XXX` for values that are secret.
+pub fn redacted(config: &Config, env: &dyn Environment, remote: Option<&[u8]>) -> Vec<u8> {
+    let mut names = match remote {
+        Some(name) => vec![name.strip_suffix(b":").unwrap_or(name)],
+        None => config.sections(),
+    };
+    names.sort_unstable();
+    let sections: Vec<_> = names.iter().map(|name| section(config, env, name, true)).collect();
+    let mut out = sections.join(&b'\n');
+    out.extend(b"### Double check the config for sensitive info before posting publicly\n");
+    out
+}
+
+fn section(config: &Config, env: &dyn Environment, name: &[u8], redact: bool) -> Vec<u8> {
+    let mut out = [b"[", name, b"]\n"].concat();
     let kind = config.get(name, b"type", env).unwrap_or_default();
-    let options = table(&String::from_utf8_lossy(&kind)).unwrap_or_default();
+    let kind = String::from_utf8_lossy(&kind);
+    let options = table(&kind).unwrap_or_default();
+    if kind.is_empty() {
+        out.extend(format!("# couldn't find type of fs for {}\n", super::text::quoted(name)).bytes());
+    } else if options.is_empty() && !UNSUPPORTED.contains(&&*kind) {
+        out.extend(format!("# didn't find backend called {}\n", super::text::quoted(kind.as_bytes())).bytes());
+    }
     for key in config.keys(name) {
         let value = config.get(name, key, env).unwrap_or_default();
         let spec = options.iter().find(|o| o.name.as_bytes() == key);
-        let hidden = !value.is_empty() && spec.map_or_else(|| names_secret(key), |o| o.secret);
-        let shown = if hidden { "XXX".to_owned() } else { Shown(&value).to_string() };
-        let _ = writeln!(out, "{} = {shown}", Shown(key));
-    }
-    if !config.has_section(name) {
-        let _ = writeln!(out, "# couldn't find type of fs for {}", super::text::quoted(name));
+        let hidden = redact && !value.is_empty() && spec.map_or_else(|| names_secret(key), |o| o.secret);
+        let value: &[u8] = if hidden { b"XXX" } else { &value };
+        out.extend([key, b" = ", value, b"\n"].concat());
     }
     out
 }
@@ -113,6 +168,41 @@ pub fn remotes(config: &Config, env: &dyn Environment) -> Vec<(Vec<u8>, Vec<u8>)
 /// The output of `listremotes`, bytes as rclone prints them.
 pub fn list_remotes(config: &Config, env: &dyn Environment) -> Vec<u8> {
     remotes(config, env).into_iter().flat_map(|(name, _)| [name, b":\n".to_vec()].concat()).collect()
+}
+
+/// The output of `listremotes --long`: names and types in columns, then a description.
+pub fn list_remotes_long(config: &Config, env: &dyn Environment) -> Vec<u8> {
+    let remotes = remotes(config, env);
+    let name_width = remotes.iter().map(|(name, _)| width(name) + 1).max().unwrap_or(0);
+    let kind_width = remotes.iter().map(|(_, kind)| width(kind)).max().unwrap_or(0);
+    let mut out = Vec::new();
+    for (name, kind) in &remotes {
+        let described = config.get(name, b"description", env).unwrap_or_default();
+        let pad = |used: usize, wanted: usize| vec![b' '; wanted.saturating_sub(used) + 1];
+        let (after_name, after_kind) = (pad(width(name) + 1, name_width), pad(width(kind), kind_width));
+        out.extend([name, &b":"[..], &after_name, kind, &after_kind, &described, b"\n"].concat());
+    }
+    out
+}
+
+fn width(text: &[u8]) -> usize {
+    String::from_utf8_lossy(text).chars().count()
+}
+
+/// The output of `listremotes --json`.
+pub fn list_remotes_json(config: &Config, env: &dyn Environment) -> String {
+    let lines = remotes(config, env).into_iter().map(|(name, kind)| {
+        let source = if config.has_section(&name) { "file" } else { "environment" };
+        let described = config.get(&name, b"description", env).unwrap_or_default();
+        format!(
+            "{{\"name\":{},\"type\":{},\"source\":\"{source}\",\"description\":{}}}",
+            json_string(&name),
+            json_string(&kind),
+            json_string(&described)
+        )
+    });
+    let lines: Vec<_> = lines.collect();
+    format!("[\n{}{}]\n", lines.join(",\n"), if lines.is_empty() { "" } else { "\n" })
 }
 
 /// What `config check` says of one section.
@@ -226,10 +316,22 @@ mod tests {
     }
 
     #[test]
-    fn showing_hides_secrets() {
+    fn secrets_are_hidden_on_request() {
         let config = Config::parse(b"[r]\ntype=s3\nsecret_access_key=HUSH\nmy_token=HUSH\nregion=eu\n").unwrap();
-        let shown = show(&config, &MapEnv::default(), Some(b"r:"));
-        assert_eq!(shown, "[r]\ntype = s3\nsecret_access_key = XXX\nmy_token = XXX\nregion = eu\n");
+        let shown = show_remote(&config, &MapEnv::default(), b"r:");
+        assert_eq!(shown, b"[r]\ntype = s3\nsecret_access_key = HUSH\nmy_token = HUSH\nregion = eu\n");
+        let shown = String::from_utf8(redacted(&config, &MapEnv::default(), Some(b"r"))).unwrap();
+        assert!(
+            shown.starts_with("[r]\ntype = s3\nsecret_access_key = XXX\nmy_token = XXX\nregion = eu\n###"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn the_file_is_shown_as_it_would_be_written() {
+        let config = Config::parse(b"x=1\n[a]\n`k=y`=v`x\n\"k:z\"=v\"`w\n-=auto\nq=%(x)s\n").unwrap();
+        let expect = "x = 1\n\n[a]\n`k=y` = \"v`x\"\n`k:z` = \"\"\"v\"`w\"\"\"\n- = auto\nq = %(x)s\n\n";
+        assert_eq!(String::from_utf8(show(&config)).unwrap(), expect);
     }
 
     #[test]

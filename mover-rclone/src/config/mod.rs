@@ -110,6 +110,11 @@ impl Config {
         interpolate::value(&self.ini, section, key)
     }
 
+    /// The value of a key as it is written, references unresolved.
+    pub fn raw(&self, section: &[u8], key: &[u8]) -> Option<&[u8]> {
+        self.ini.section(section)?.get(key)
+    }
+
     /// The value of a key with `RCLONE_CONFIG_SECTION_KEY` over it, as `config dump` shows it.
     pub fn get(&self, section: &[u8], key: &[u8], env: &dyn Environment) -> Option<Vec<u8>> {
         let text = |bytes| std::str::from_utf8(bytes).ok();

@@ -2,6 +2,7 @@
 //! prints them in 1.75, what each does in our words, and which are refused for now.
 
 use super::value::Kind;
+use crate::spelling::distance;
 
 /// One option of a backend.
 #[derive(Clone, Copy, Debug)]
@@ -211,24 +212,6 @@ pub fn nearest(table: &'static [OptionSpec], key: &str) -> Option<&'static str> 
     }
     let near = table.iter().map(|o| (distance(plain(o.name).as_bytes(), wanted.as_bytes()), o.name)).min()?;
     (near.0 <= wanted.len() / 4).then_some(near.1)
-}
-
-/// Levenshtein distance.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (y, cell) in b.iter().zip(row.iter_mut().skip(1)) {
-            let new = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
-            diagonal = std::mem::replace(cell, new);
-            left = new;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(a.len())
 }
 
 /// How to reach a store of another type, where there is a way.

@@ -11,6 +11,7 @@ use volsync_common::exit::ExitCode;
 use crate::config::env::Environment;
 use crate::config::resolve::BackendFlags;
 use crate::config::value;
+use crate::spelling::distance;
 
 use super::table::{self, Disposition, Flag};
 
@@ -21,6 +22,8 @@ pub enum Origin {
     Environment,
     /// The command line.
     CommandLine,
+    /// `global.FLAG` or `override.FLAG` of a section or a remote string.
+    Section,
 }
 
 /// Why the flags cannot be used. Nothing was started.
@@ -65,13 +68,14 @@ pub enum FlagError {
 }
 
 impl FlagError {
-    /// 1 for variables, 2 for the command line, as rclone.
+    /// 1 for variables and sections, 2 for the command line, as rclone.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Invalid { origin: Origin::Environment, .. } | Self::Refused { origin: Origin::Environment, .. } => {
-                ExitCode::Failure
+            Self::Invalid { origin: Origin::CommandLine, .. } | Self::Refused { origin: Origin::CommandLine, .. } => {
+                ExitCode::Usage
             }
-            _ => ExitCode::Usage,
+            Self::Invalid { .. } | Self::Refused { .. } => ExitCode::Failure,
+            Self::Unknown { .. } | Self::NeedsValue(_) | Self::Conflict(_) => ExitCode::Usage,
         }
     }
 }
@@ -80,6 +84,7 @@ fn place(origin: Origin, flag: &str) -> String {
     match origin {
         Origin::Environment => format!("{} (a key of the Secret or a variable)", super::variable(flag)),
         Origin::CommandLine => format!("--{flag}"),
+        Origin::Section => format!("global.{} or override.{0} of the section", flag.replace('-', "_")),
     }
 }
 
@@ -119,6 +124,23 @@ impl Flags {
         Ok((flags, positionals))
     }
 
+    /// The same with the flags that a section brings (`global.FLAG`, `override.FLAG`, names with `_`), which beat all
+    /// others. As in rclone only its main flags count there; whatever else is ignored.
+    ///
+    /// # Errors
+    /// A refused flag, or a list that is not one.
+    pub fn with_section(&self, given: &[(String, Vec<u8>)]) -> Result<Self, FlagError> {
+        let mut flags = self.clone();
+        for (name, value) in given {
+            let main = table::find(&name.replace('_', "-"), "").filter(|flag| flag.is_main());
+            if let Some(flag) = main {
+                flags.set(Origin::Section, flag, value.clone())?;
+            }
+        }
+        flags.check("")?;
+        Ok(flags)
+    }
+
     /// One line that names the variables that look like flags and are none; a Service named `rclone` injects some into
     /// every pod of its namespace.
     pub fn report_unknown(&self) -> Option<String> {
@@ -146,7 +168,7 @@ impl Flags {
             let long = tail.to_ascii_lowercase().replace('_', "-");
             let canonical = !tail.bytes().any(|b| b.is_ascii_lowercase() || b == b'-');
             match table::find(&long, command).filter(|_| canonical) {
-                Some(flag) if !value.is_empty() => self.set_variable(flag, value)?,
+                Some(flag) if !value.is_empty() => self.set(Origin::Environment, flag, value)?,
                 Some(_) => {}
                 None if table::exists(&long) || is_contract(tail) => {}
                 None => self.unknown.push(format!("RCLONE_{tail}")),
@@ -155,8 +177,7 @@ impl Flags {
         Ok(())
     }
 
-    fn set_variable(&mut self, flag: &'static Flag, value: Vec<u8>) -> Result<(), FlagError> {
-        let origin = Origin::Environment;
+    fn set(&mut self, origin: Origin, flag: &'static Flag, value: Vec<u8>) -> Result<(), FlagError> {
         let values = if flag.is_list() {
             value::separated(&value, b',').map_err(|e| invalid(origin, flag, &value, e.to_string()))?
         } else {
@@ -304,23 +325,6 @@ fn is_contract(tail: &str) -> bool {
 /// The name with the fewest letters to change, if they are few.
 fn nearest(name: &str, command: &str) -> Option<&'static str> {
     let flags = table::all().iter().filter(|flag| flag.belongs_to(command) && flag.group != table::OTHER_BACKENDS);
-    let (distance, best) = flags.map(|flag| (distance(name, flag.name), flag.name)).min()?;
+    let (distance, best) = flags.map(|flag| (distance(name.as_bytes(), flag.name.as_bytes()), flag.name)).min()?;
     (distance <= 1 + name.len() / 4).then_some(best)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    if a.len() > 100 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut corner = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let substitute = corner + usize::from(x != y);
-            corner = row[j + 1];
-            row[j + 1] = substitute.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
 }

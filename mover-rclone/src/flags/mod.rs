@@ -16,15 +16,8 @@ pub fn variable(flag: &str) -> String {
     format!("RCLONE_{}", flag.to_ascii_uppercase().replace('-', "_"))
 }
 
-/// The flags of a sub-command under one heading as (flag with its short form, help).
-pub fn help_text(command: &str, group: &str) -> Vec<(String, &'static str)> {
-    let shown = |flag: &&table::Flag| {
-        flag.group == group && flag.belongs_to(command) && flag.disposition == table::Disposition::Implemented
-    };
-    table::all().iter().filter(shown).map(|flag| (spelled(flag), flag.help)).collect()
-}
-
-fn spelled(flag: &table::Flag) -> String {
+/// A flag as help writes it: short form, name, type.
+pub fn spelled(flag: &table::Flag) -> String {
     let short = flag.short.map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
     let value = if flag.is_switch() { String::new() } else { format!(" {}", flag.kind) };
     format!("{short}--{}{value}", flag.name)

@@ -88,6 +88,23 @@ impl Flag {
         self.kind == "stringArray"
     }
 
+    /// Whether it is one of rclone's main flags (its `fs/config.go`), which sections can set too.
+    pub fn is_main(&self) -> bool {
+        const GROUPS: [&str; 10] = [
+            "Important",
+            "Copy",
+            "Sync",
+            "Networking",
+            "Performance",
+            "Config",
+            "Debugging",
+            "Listing",
+            "Logging",
+            "Metadata",
+        ];
+        GROUPS.contains(&self.group)
+    }
+
     /// Whether it stands without a value on the command line.
     pub fn is_switch(&self) -> bool {
         matches!(self.kind, "bool" | "count")

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use tokio::sync::OnceCell;
 
+use super::{AccessKey, Identity};
 use crate::http::Client;
+use crate::store::{BoxFuture, StoreError, StoreErrorKind};
 
 /// Credentials are renewed this long before they expire (or at half of their life, if that is later): a request that
 /// starts now must not outlive them.
@@ -235,6 +237,28 @@ impl CredentialSource {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Cached>> {
         self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Identity for CredentialSource {
+    fn get(&self) -> BoxFuture<'_, Result<Option<Arc<AccessKey>>, StoreError>> {
+        Box::pin(async {
+            let found = Self::get(self).await;
+            let found =
+                found.map_err(|e| StoreError::new(StoreErrorKind::Credentials, "sign in", "", e.to_string()))?;
+            Ok(found.map(|found| Arc::new(found.access_key())))
+        })
+    }
+
+    fn invalidate(&self) {
+        Self::invalidate(self);
+    }
+}
+
+impl Credentials {
+    fn access_key(&self) -> AccessKey {
+        let Self { access_key_id, secret_access_key, session_token, expires: _ } = self.clone();
+        AccessKey { id: access_key_id, secret: secret_access_key, token: session_token }
     }
 }
 

@@ -51,6 +51,8 @@ pub struct S3Settings {
     pub use_multipart_uploads: Option<bool>,
     /// Unsigned bodies, also over http.
     pub use_unsigned_payload: Option<bool>,
+    /// Requests name their operation in `x-id`.
+    pub use_x_id: Option<bool>,
     /// `x-amz-server-side-encryption`: `AES256`, `aws:kms`.
     pub server_side_encryption: String,
     /// Key of SSE-KMS.
@@ -104,6 +106,7 @@ impl Default for S3Settings {
             use_already_exists: None,
             use_multipart_uploads: None,
             use_unsigned_payload: None,
+            use_x_id: None,
             server_side_encryption: String::new(),
             sse_kms_key_id: String::new(),
             sse_customer_algorithm: String::new(),
@@ -130,6 +133,7 @@ impl S3Settings {
         set(self.use_already_exists.map(|error| !error), &mut quirks.lenient_exists);
         set(self.use_multipart_uploads, &mut quirks.multipart);
         set(self.use_unsigned_payload, &mut quirks.unsigned_payload);
+        set(self.use_x_id, &mut quirks.x_id);
         quirks.list_v1 = match self.list_version {
             0 => quirks.list_v1,
             version => version == 1,
