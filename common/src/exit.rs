@@ -27,6 +27,8 @@ pub enum ExitCode {
     NothingTransferred = 9,
     /// `--max-duration` was reached.
     DurationLimit = 10,
+    /// There is no such program (a shell's code).
+    NotFound = 127,
     /// Ended by SIGTERM or SIGINT (128 + 15); a rerun continues.
     Terminated = 143,
 }

@@ -58,6 +58,9 @@ fn check(session: &Session, name: Option<&[u8]>) -> Result<Vec<u8>, Failure> {
         verdicts.retain(|verdict| verdict.name == name);
     }
     let (report, fine) = dump::check_report(&verdicts);
-    print!("{report}");
-    if fine { Ok(Vec::new()) } else { Err(Failure::Said(ExitCode::Failure)) }
+    if fine {
+        return Ok(report.into_bytes());
+    }
+    super::console::say(report.trim_end());
+    Err(Failure::Said(ExitCode::Failure))
 }

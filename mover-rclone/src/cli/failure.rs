@@ -5,6 +5,7 @@ use std::io;
 use thiserror::Error;
 use volsync_common::exit::ExitCode;
 use volsync_common::path::Shown;
+use volsync_common::telemetry::InitError;
 
 use super::command::COMMANDS;
 use crate::config::ConfigError;
@@ -31,6 +32,9 @@ pub enum Failure {
     /// A remote.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] InitError),
     /// The filters.
     #[error("Failed to initialise global options: failed to reload \"filter\" options: {0}")]
     Filter(#[from] FilterError),
@@ -76,9 +80,12 @@ impl Failure {
             Self::Store { error, .. } if error.kind.is_transient() => ExitCode::Temporary,
             Self::Interrupted => ExitCode::Terminated,
             Self::Said(code) => *code,
-            Self::Config(_) | Self::Open(_) | Self::Filter(_) | Self::Store { .. } | Self::System { .. } => {
-                ExitCode::Failure
-            }
+            Self::Config(_)
+            | Self::Log(_)
+            | Self::Open(_)
+            | Self::Filter(_)
+            | Self::Store { .. }
+            | Self::System { .. } => ExitCode::Failure,
         }
     }
 }

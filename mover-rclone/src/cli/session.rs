@@ -10,9 +10,10 @@ use volsync_common::time::Timestamp;
 
 use super::command::Command;
 use super::{Env, Failure, console};
-use crate::config::{Config, ConfigSource, PasswordSource};
+use crate::config::{Config, ConfigSource, PasswordSource, RemoteError, dump};
 use crate::flags::{Flags, GlobalOptions, Origin};
-use crate::open::{Opener, Resolved, resolve};
+use crate::open::{OpenError, Opener, Reason, Resolved, resolve};
+use volsync_common::telemetry::Log;
 
 /// The smallest part of an upload, and so the least memory to work with.
 const ONE_PART: u64 = 5 << 20;
@@ -31,6 +32,8 @@ pub struct Session {
     pub config: Config,
     /// When the command began.
     pub now: Timestamp,
+    /// The log.
+    pub log: Log,
 }
 
 impl Session {
@@ -40,22 +43,23 @@ impl Session {
         let (flags, words) = Flags::parse(&**env, command.name, rest)?;
         count(command, &words)?;
         let options = GlobalOptions::new(&flags, now)?;
+        let log = console::start(&options)?;
         if let Some(text) = flags.report_unknown() {
-            console::notice(&text);
+            tracing::warn!("{text}");
         }
         let source = source(env, &flags);
         let passwords = PasswordSource { command: options.password_command.clone() };
         let (config, notices) = Config::load(&source, &**env, &passwords)?;
         for notice in &notices {
-            console::notice(&notice.0);
+            tracing::warn!("{}", notice.0);
         }
-        Ok((Self { env: env.clone(), flags, options, source, config, now }, words))
+        Ok((Self { env: env.clone(), flags, options, source, config, now, log }, words))
     }
 
     /// What the words name, with the flags of their sections in force from here on.
     pub fn resolve(&mut self, words: &[&[u8]]) -> Result<Vec<Resolved>, Failure> {
         let found = words.iter().map(|word| resolve(&self.config, &*self.env, &self.flags, word));
-        let found = found.collect::<Result<Vec<_>, _>>()?;
+        let found = found.collect::<Result<Vec<_>, _>>().inspect_err(|error| self.hint(error))?;
         let remotes = found.iter().flat_map(Resolved::remotes);
         let global: Vec<_> = remotes.flat_map(|remote| remote.global.iter().cloned()).collect();
         if !global.is_empty() {
@@ -63,6 +67,23 @@ impl Session {
             self.options = GlobalOptions::new(&self.flags, self.now)?;
         }
         Ok(found)
+    }
+
+    /// Of a remote that does not exist: which do.
+    fn hint(&self, error: &OpenError) {
+        if !matches!(*error.why, Reason::Remote(RemoteError::NoSection(_))) {
+            return;
+        }
+        let remotes = dump::remotes(&self.config, &*self.env);
+        let names: Vec<_> = remotes.iter().map(|(name, _)| format!("{}:", Shown(name))).collect();
+        let file = match &self.source {
+            ConfigSource::File(path) => Shown(path.as_os_str().as_bytes()).to_string(),
+            ConfigSource::Memory => "the environment".to_owned(),
+        };
+        match names.as_slice() {
+            [] => tracing::warn!("there are no remotes in {file}"),
+            names => tracing::warn!("the remotes in {file} are {}", names.join(" ")),
+        }
     }
 
     /// Memory for data: what the user says, else a share of the cgroup's.

@@ -1,7 +1,8 @@
 //! The sub-commands that move data: from words to a job, and from its outcome to an exit code.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::io::{self, IsTerminal as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,81 +11,132 @@ use tokio_util::sync::CancellationToken;
 use volsync_common::budget::Budget;
 use volsync_common::exit::ExitCode;
 use volsync_common::hash::FileHasher;
-use volsync_common::report::Counters;
+use volsync_common::path::Shown;
+use volsync_common::report::{self, Counters, Reporter, Style, Title};
+use volsync_common::telemetry::Log;
 use volsync_common::time::Timestamp;
 
 use super::command::Command;
 use super::session::Session;
-use super::{Env, Failure, process};
+use super::{Env, Failure, console, process};
+use crate::config::WithDefaults;
 use crate::filter::Filter;
 use crate::flags::GlobalOptions;
 use crate::open::Resolved;
 use crate::sync::{self, Context, Goal, Job, Outcome, Place};
 
-/// What the VolSync flow always does; a flag of the user's comes later and wins.
-const VOLUME_FLAGS: [&str; 3] = ["--checksum", "--one-file-system", "--create-empty-src-dirs"];
+/// What the VolSync flow always does, as upstream's mover does; a flag of the user's comes later and wins.
+const VOLUME_FLAGS: [&str; 2] = ["--one-file-system", "--create-empty-src-dirs"];
+/// What it does unless told otherwise.
+const VOLUME_DEFAULTS: [(&str, &str); 1] = [("RCLONE_CHECKSUM", "1")];
 
 /// What paths in `permissions.facl` begin with, whatever the directory is called: where VolSync mounts every volume. So
 /// what was pushed from anywhere can be restored by VolSync, and what VolSync stored can be pulled to anywhere.
 const MOUNT: &[u8] = b"data";
 
+/// What is to be moved.
+pub struct Order {
+    /// The sub-command.
+    pub command: &'static Command,
+    /// What is wanted.
+    pub goal: Goal,
+    /// Flags and words.
+    pub args: Vec<OsString>,
+    /// What paths in `permissions.facl` begin with.
+    pub mount: Vec<u8>,
+    /// The process is the mover of a Job: statistics are always printed, and nobody looks at a terminal.
+    pub in_job: bool,
+}
+
 /// A job with everything read and checked; nothing has been sent.
-pub struct Prepared {
+struct Prepared {
     job: Job,
+    title: Title,
     options: GlobalOptions,
     filter: Filter,
     budget: Budget,
     now: Timestamp,
+    log: Log,
 }
 
 /// Carries out `command`.
 pub fn run(command: &'static Command, goal: Goal, rest: &[OsString], env: &Env) -> Result<ExitCode, Failure> {
-    let (env, rest) = (env.clone(), rest.to_vec());
-    let outcome = process::run(async move |cancel: CancellationToken| {
-        let prepared = spawn_blocking(move || prepare(command, goal, &rest, MOUNT, &env));
-        let prepared =
-            prepared.await.map_err(|error| Failure::System { what: "a thread ended", error: error.into() })??;
-        carry_out(prepared, cancel).await
-    })?;
-    outcome.epitaph.iter().for_each(|line| eprintln!("{line}"));
+    let order = Order { command, goal, args: rest.to_vec(), mount: MOUNT.to_vec(), in_job: false };
+    let outcome = execute(order, env)?;
+    console::epitaph(&outcome.epitaph);
     Ok(outcome.exit)
 }
 
+/// Moves what `order` says, under the signals of this process.
+pub fn execute(order: Order, env: &Env) -> Result<Outcome, Failure> {
+    let env = env.clone();
+    process::run(async move |cancel: CancellationToken| {
+        let in_job = order.in_job;
+        let prepared = spawn_blocking(move || prepare(&order, &env)).await;
+        let prepared = prepared.map_err(|error| Failure::System { what: "a thread ended", error: error.into() })??;
+        carry_out(prepared, in_job, cancel).await
+    })
+}
+
 /// Reads flags and configuration and opens both places.
-pub fn prepare(
-    command: &'static Command,
-    goal: Goal,
-    rest: &[OsString],
-    mount: &[u8],
-    env: &Env,
-) -> Result<Prepared, Failure> {
-    let volume = VOLUME_FLAGS.iter().filter(|_| goal == Goal::Volume).map(OsString::from);
-    let args: Vec<OsString> = volume.chain(rest.iter().cloned()).collect();
-    let (mut session, words) = Session::start(env, command, &args)?;
+fn prepare(order: &Order, env: &Env) -> Result<Prepared, Failure> {
+    let (mut session, words) = if order.goal == Goal::Volume {
+        let env: Env = Arc::new(WithDefaults::new(env.clone(), VOLUME_DEFAULTS.to_vec()));
+        let args: Vec<OsString> = VOLUME_FLAGS.iter().map(OsString::from).chain(order.args.iter().cloned()).collect();
+        Session::start(&env, order.command, &args)?
+    } else {
+        Session::start(env, order.command, &order.args)?
+    };
     let filter = Filter::new(&session.options.filter)?;
-    let directory = match (goal, command.name) {
+    let places = open(&mut session, &words, directory(order))?;
+    let Opened { source, destination, budget } = places;
+    let title = Title {
+        operation: order.command.name.to_owned(),
+        source: describe(&source),
+        destination: describe(&destination),
+    };
+    let job = Job { source, destination, goal: order.goal, mount: order.mount.clone() };
+    let Session { options, now, log, .. } = session;
+    Ok(Prepared { job, title, options, filter, budget, now, log })
+}
+
+/// Which word is a directory, whatever it looks like.
+fn directory(order: &Order) -> Option<usize> {
+    match (order.goal, order.command.name) {
         (Goal::Volume, "push") => Some(0),
         (Goal::Volume, _) => Some(1),
         _ => None,
-    };
-    let remotes: Vec<&[u8]> =
-        words.iter().enumerate().filter(|(at, _)| Some(*at) != directory).map(|(_, word)| word.as_bytes()).collect();
+    }
+}
+
+struct Opened {
+    source: Place,
+    destination: Place,
+    budget: Budget,
+}
+
+fn open(session: &mut Session, words: &[OsString], directory: Option<usize>) -> Result<Opened, Failure> {
+    let remotes = words.iter().enumerate().filter(|(at, _)| Some(*at) != directory);
+    let remotes: Vec<&[u8]> = remotes.map(|(_, word)| word.as_bytes()).collect();
     let resolved = session.resolve(&remotes)?;
     let budget = session.budget(&resolved);
-    let links = session.options.clone();
-    session.options = with_local_options(links, &resolved);
+    session.options = with_local_options(session.options.clone(), &resolved);
     let opener = session.opener(&budget);
     let mut places = resolved.into_iter().map(|place| opener.open(place)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(at) = directory {
-        places.insert(at, Place::Directory(PathBuf::from(OsString::from_vec(words[at].as_bytes().to_vec()))));
+    if let Some((at, word)) = directory.and_then(|at| Some((at, words.get(at)?))) {
+        places.insert(at, Place::Directory(PathBuf::from(word)));
     }
-    let mut places = places.into_iter();
-    let (Some(source), Some(destination)) = (places.next(), places.next()) else {
-        return Err(Failure::Usage(format!("{} needs a source and a destination", command.name)));
-    };
-    let job = Job { source, destination, goal, mount: mount.to_vec() };
-    drop(opener);
-    Ok(Prepared { job, options: session.options, filter, budget, now: session.now })
+    match <[Place; 2]>::try_from(places) {
+        Ok([source, destination]) => Ok(Opened { source, destination, budget }),
+        Err(_) => Err(Failure::Usage("a source and a destination are needed".to_owned())),
+    }
+}
+
+fn describe(place: &Place) -> String {
+    match place {
+        Place::Directory(path) => Shown(path.as_os_str().as_bytes()).to_string(),
+        Place::Store(store) => store.describe(),
+    }
 }
 
 /// Options of a local remote that the engine obeys for every directory.
@@ -100,18 +152,42 @@ fn with_local_options(mut options: GlobalOptions, places: &[Resolved]) -> Global
     options
 }
 
-async fn carry_out(prepared: Prepared, cancel: CancellationToken) -> Result<Outcome, Failure> {
-    let Prepared { job, options, filter, budget, now } = prepared;
-    let hasher =
-        FileHasher::start(process::cores()).map_err(|error| Failure::System { what: "starting threads", error })?;
+async fn carry_out(prepared: Prepared, in_job: bool, cancel: CancellationToken) -> Result<Outcome, Failure> {
+    let Prepared { job, title, options, filter, budget, now, log } = prepared;
+    let hasher = FileHasher::start(process::cores());
+    let hasher = hasher.map_err(|error| Failure::System { what: "starting threads", error })?;
+    let counters = Counters::new();
+    let reporter = Reporter::start(reporting(&options, log, title, in_job), counters.clone());
     let context = Context {
         options: Arc::new(options),
         filter: Arc::new(filter),
-        counters: Counters::new(),
+        counters,
         budget,
         hasher: Arc::new(hasher),
         cancel,
         now,
     };
-    Ok(sync::run(&job, &context).await)
+    let outcome = sync::run(&job, &context).await;
+    reporter.finish();
+    Ok(outcome)
+}
+
+fn reporting(options: &GlobalOptions, log: Log, title: Title, in_job: bool) -> report::Settings {
+    let style = match (options.stats_one_line_date, options.stats_one_line) {
+        (true, _) => Style::DatedLine,
+        (false, true) => Style::OneLine,
+        (false, false) => Style::Block,
+    };
+    // The operator keeps lines of the statistics in the status: they are printed however rare log lines are.
+    let stats_level = if in_job { options.stats_log_level.min(log.level()) } else { options.stats_log_level };
+    report::Settings {
+        stats: options.stats,
+        stats_level,
+        style: if in_job { Style::Block } else { style },
+        dry_run: options.dry_run,
+        terminal: !in_job && io::stderr().is_terminal(),
+        events: if options.json { Some(Box::new(io::stdout())) } else { None },
+        title,
+        log,
+    }
 }

@@ -25,7 +25,7 @@ mod cases;
 
 use std::path::Path;
 
-pub use env::{Environment, MapEnv, ProcessEnv};
+pub use env::{Environment, MapEnv, ProcessEnv, WithDefaults};
 pub use password::PasswordSource;
 pub use remote::{RemoteString, RemoteSyntax};
 pub use resolve::{Backend, BackendFlags, NoFlags, OptionError, Options, Remote, RemoteError};

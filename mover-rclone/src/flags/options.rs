@@ -210,7 +210,7 @@ pub struct GlobalOptions {
     pub allow_missing_permissions: bool,
     /// `--long` of listremotes.
     pub long: bool,
-    /// `--json` of listremotes.
+    /// `--json`: of listremotes its output, of what moves data its events.
     pub json: bool,
 }
 

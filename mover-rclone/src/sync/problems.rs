@@ -165,7 +165,7 @@ fn worse(old: Option<ExitCode>, new: ExitCode) -> ExitCode {
         ExitCode::NoRetry => 2,
         ExitCode::Failure => 3,
         ExitCode::FileNotFound | ExitCode::DirectoryNotFound => 4,
-        ExitCode::NothingTransferred | ExitCode::Usage => 5,
+        ExitCode::NothingTransferred | ExitCode::Usage | ExitCode::NotFound => 5,
         ExitCode::TransferLimit | ExitCode::DurationLimit => 6,
         ExitCode::Fatal => 7,
         ExitCode::Terminated => 8,
