@@ -11,14 +11,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
+use volsync_common::hash::FileHasher;
 
 use crate::config::resolve::BackendFlags;
 use crate::config::{Backend, Config, Environment, OptionError, Remote, RemoteError, RemoteString};
 use crate::crypt::{Crypt, CryptError};
+use crate::filter::Filter;
 use crate::flags::{FlagError, Flags, GlobalOptions};
 use crate::http::Client;
 use crate::s3::credentials::{CredentialError, CredentialSource};
 use crate::s3::{RetryLimits, S3Deps, S3Store};
+use crate::store::local::{LocalSettings, LocalStore, SettingsError};
 use crate::store::{Store, StoreError};
 use crate::sync::Place;
 
@@ -67,9 +70,9 @@ pub enum Reason {
     /// Certificates, proxies, local addresses.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// Encryption over a directory.
-    #[error("crypt over a local directory is not supported here: name a bucket in its option remote")]
-    CryptOverLocal,
+    /// Options of a local directory.
+    #[error(transparent)]
+    Local(#[from] SettingsError),
 }
 
 /// What an argument names, with every option read and checked.
@@ -163,33 +166,47 @@ pub struct Opener<'a> {
     pub flags: &'a Flags,
     /// The same as values.
     pub options: &'a GlobalOptions,
+    /// What files take part, for stores that need not look at others.
+    pub filter: Arc<Filter>,
     /// Bytes of upload buffers of each store.
     pub upload_memory: u64,
-    client: OnceCell<Client>,
+    /// Hashes the files of local stores.
+    pub hasher: Arc<FileHasher>,
+    /// One client for all, so that limits and roots are the same everywhere.
+    pub client: OnceCell<Client>,
 }
 
-impl<'a> Opener<'a> {
-    /// Opens nothing yet.
-    pub fn new(env: &'a dyn Environment, flags: &'a Flags, options: &'a GlobalOptions, upload_memory: u64) -> Self {
-        Self { env, flags, options, upload_memory, client: OnceCell::new() }
-    }
-
-    /// The place; sends nothing.
-    pub fn open(&self, resolved: Resolved) -> Result<Place, OpenError> {
-        let Resolved { arg, kind } = resolved;
-        let place = match kind {
-            Kind::Plain(remote) if remote.backend == Backend::Local => Ok(Place::Directory(directory(&remote.path))),
-            kind => self.store(kind).map(Place::Store),
-        };
-        place.map_err(|why| OpenError { arg, why: Box::new(why) })
-    }
-
-    fn store(&self, kind: Kind) -> Result<Arc<dyn Store>, Reason> {
-        match kind {
-            Kind::Crypt(_, crypt, inner) => Ok(Arc::new(crypt.around(self.store(*inner)?))),
-            Kind::Plain(remote) if remote.backend == Backend::S3 => Ok(Arc::new(self.s3(&remote)?)),
-            Kind::Plain(_) => Err(Reason::CryptOverLocal),
+impl Opener<'_> {
+    /// A directory of this machine as such, anything else as a store. Sends nothing.
+    pub fn place(&self, resolved: Resolved) -> Result<Place, OpenError> {
+        match &resolved.kind {
+            Kind::Plain(remote) if remote.backend == Backend::Local => match local_settings(remote) {
+                Ok(settings) => Ok(Place::Directory(settings.root)),
+                Err(why) => Err(OpenError { arg: resolved.arg, why: Box::new(why.into()) }),
+            },
+            _ => self.store(resolved).map(Place::Store),
         }
+    }
+
+    /// A store, also of a directory. Sends nothing.
+    pub fn store(&self, resolved: Resolved) -> Result<Arc<dyn Store>, OpenError> {
+        let Resolved { arg, kind } = resolved;
+        self.open(kind).map_err(|why| OpenError { arg, why: Box::new(why) })
+    }
+
+    fn open(&self, kind: Kind) -> Result<Arc<dyn Store>, Reason> {
+        match kind {
+            Kind::Crypt(_, crypt, inner) => Ok(Arc::new(crypt.around(self.open(*inner)?))),
+            Kind::Plain(remote) if remote.backend == Backend::S3 => Ok(Arc::new(self.s3(&remote)?)),
+            Kind::Plain(remote) => Ok(Arc::new(self.local(&remote)?)),
+        }
+    }
+
+    fn local(&self, remote: &Remote) -> Result<LocalStore, Reason> {
+        let mut settings = local_settings(remote)?;
+        settings.links |= self.options.links;
+        settings.filter = Some(self.filter.clone());
+        LocalStore::open(settings, self.hasher.clone()).map_err(|error| Reason::Store(Box::new(error)))
     }
 
     fn s3(&self, remote: &Remote) -> Result<S3Store, Reason> {
@@ -217,7 +234,6 @@ impl<'a> Opener<'a> {
         S3Store::open(settings, deps).map_err(|error| Reason::Store(Box::new(error)))
     }
 
-    /// One client for all, so that limits and roots are the same everywhere.
     fn client(&self) -> Result<Client, NetworkError> {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
@@ -227,11 +243,11 @@ impl<'a> Opener<'a> {
     }
 }
 
-/// A local path as rclone understands it: empty is where we are.
-fn directory(path: &[u8]) -> PathBuf {
+/// As rclone understands a local path: empty is where we are.
+fn local_settings(remote: &Remote) -> Result<LocalSettings, SettingsError> {
     use std::os::unix::ffi::OsStrExt as _;
-    let path: &[u8] = if path.is_empty() { b"." } else { path };
-    PathBuf::from(std::ffi::OsStr::from_bytes(path))
+    let path: &[u8] = if remote.path.is_empty() { b"." } else { &remote.path };
+    LocalSettings::from_options(PathBuf::from(std::ffi::OsStr::from_bytes(path)), &remote.options)
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ REMOTE:PATH.",
 Compares sizes and checksums of the files in SOURCE and DESTINATION and names every difference. Exits with 1 if there is
 one.",
         examples: &[
-            ("check /data s3:backups/db", "is the bucket up to date?"),
+            ("check --exclude /permissions.facl /data s3:backups/db", "is the stored volume up to date?"),
             ("check --one-way --download /data s3:backups/db", "compare bytes; more files in the bucket are fine"),
         ],
     },

@@ -11,17 +11,16 @@ use volsync_common::exit::ExitCode;
 use volsync_common::time::Timestamp;
 
 use super::command::Command;
-use super::session::Session;
+use super::session::{Session, hasher};
 use super::{Env, Failure, process};
 use crate::config::value::size_text;
 use crate::filter::Filter;
 use crate::flags::GlobalOptions;
 use crate::store::{Listed, Listing, Store};
-use crate::sync::Place;
 
 struct Prepared {
     store: Arc<dyn Store>,
-    filter: Filter,
+    filter: Arc<Filter>,
     options: GlobalOptions,
     now: Timestamp,
 }
@@ -40,14 +39,12 @@ pub fn run(command: &'static Command, rest: &[OsString], env: &Env) -> Result<Ex
 
 fn prepare(command: &Command, rest: &[OsString], env: &Env) -> Result<Prepared, Failure> {
     let (mut session, words) = Session::start(env, command, rest)?;
-    let filter = Filter::new(&session.options.filter)?;
+    let filter = Arc::new(Filter::new(&session.options.filter)?);
     let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
     let resolved = session.resolve(&words)?;
     let budget = session.budget(&resolved);
-    let place = resolved.into_iter().next().map(|place| session.opener(&budget).open(place)).transpose()?;
-    let Some(Place::Store(store)) = place else {
-        return Err(Failure::Usage("ls lists remotes; for a directory use find".to_owned()));
-    };
+    let place = resolved.into_iter().next().ok_or_else(|| Failure::Usage("ls needs a remote".to_owned()))?;
+    let store = session.opener(&budget, filter.clone(), hasher()?).store(place)?;
     Ok(Prepared { store, filter, options: session.options, now: session.now })
 }
 

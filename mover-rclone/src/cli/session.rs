@@ -1,19 +1,23 @@
 //! What every command begins with: flags, the configuration, and what sections add to the flags.
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use volsync_common::budget::Budget;
+use volsync_common::hash::FileHasher;
 use volsync_common::path::Shown;
+use volsync_common::telemetry::Log;
 use volsync_common::time::Timestamp;
 
 use super::command::Command;
-use super::{Env, Failure, console};
+use super::{Env, Failure, console, process};
 use crate::config::{Config, ConfigSource, PasswordSource, RemoteError, dump};
+use crate::filter::Filter;
 use crate::flags::{Flags, GlobalOptions, Origin};
 use crate::open::{OpenError, Opener, Reason, Resolved, resolve};
-use volsync_common::telemetry::Log;
 
 /// The smallest part of an upload, and so the least memory to work with.
 const ONE_PART: u64 = 5 << 20;
@@ -101,9 +105,23 @@ impl Session {
     }
 
     /// Opens places whose stores use the memory of `budget` for uploads.
-    pub fn opener(&self, budget: &Budget) -> Opener<'_> {
-        Opener::new(&*self.env, &self.flags, &self.options, budget.limit() as u64)
+    pub fn opener(&self, budget: &Budget, filter: Arc<Filter>, hasher: Arc<FileHasher>) -> Opener<'_> {
+        Opener {
+            env: &*self.env,
+            flags: &self.flags,
+            options: &self.options,
+            filter,
+            upload_memory: budget.limit() as u64,
+            hasher,
+            client: OnceCell::new(),
+        }
     }
+}
+
+/// Starts the threads that hash; they sleep until there is work.
+pub fn hasher() -> Result<Arc<FileHasher>, Failure> {
+    let hasher = FileHasher::start(process::cores());
+    hasher.map(Arc::new).map_err(|error| Failure::System { what: "starting threads", error })
 }
 
 /// The words of a command that needs no configuration.

@@ -17,7 +17,7 @@ use volsync_common::telemetry::Log;
 use volsync_common::time::Timestamp;
 
 use super::command::Command;
-use super::session::Session;
+use super::session::{Session, hasher};
 use super::{Env, Failure, console, process};
 use crate::config::WithDefaults;
 use crate::filter::Filter;
@@ -53,8 +53,9 @@ struct Prepared {
     job: Job,
     title: Title,
     options: GlobalOptions,
-    filter: Filter,
+    filter: Arc<Filter>,
     budget: Budget,
+    hasher: Arc<FileHasher>,
     now: Timestamp,
     log: Log,
 }
@@ -87,8 +88,9 @@ fn prepare(order: &Order, env: &Env) -> Result<Prepared, Failure> {
     } else {
         Session::start(env, order.command, &order.args)?
     };
-    let filter = Filter::new(&session.options.filter)?;
-    let places = open(&mut session, &words, directory(order))?;
+    let filter = Arc::new(Filter::new(&session.options.filter)?);
+    let hasher = hasher()?;
+    let places = open(&mut session, &words, directory(order), &filter, &hasher)?;
     let Opened { source, destination, budget } = places;
     let title = Title {
         operation: order.command.name.to_owned(),
@@ -97,7 +99,7 @@ fn prepare(order: &Order, env: &Env) -> Result<Prepared, Failure> {
     };
     let job = Job { source, destination, goal: order.goal, mount: order.mount.clone() };
     let Session { options, now, log, .. } = session;
-    Ok(Prepared { job, title, options, filter, budget, now, log })
+    Ok(Prepared { job, title, options, filter, budget, hasher, now, log })
 }
 
 /// Which word is a directory, whatever it looks like.
@@ -115,14 +117,25 @@ struct Opened {
     budget: Budget,
 }
 
-fn open(session: &mut Session, words: &[OsString], directory: Option<usize>) -> Result<Opened, Failure> {
+/// Of a volume one side is the directory, the other a store even where it is a directory too.
+fn open(
+    session: &mut Session,
+    words: &[OsString],
+    directory: Option<usize>,
+    filter: &Arc<Filter>,
+    hasher: &Arc<FileHasher>,
+) -> Result<Opened, Failure> {
     let remotes = words.iter().enumerate().filter(|(at, _)| Some(*at) != directory);
     let remotes: Vec<&[u8]> = remotes.map(|(_, word)| word.as_bytes()).collect();
     let resolved = session.resolve(&remotes)?;
     let budget = session.budget(&resolved);
     session.options = with_local_options(session.options.clone(), &resolved);
-    let opener = session.opener(&budget);
-    let mut places = resolved.into_iter().map(|place| opener.open(place)).collect::<Result<Vec<_>, _>>()?;
+    let opener = session.opener(&budget, filter.clone(), hasher.clone());
+    let open = |place| match directory {
+        Some(_) => opener.store(place).map(Place::Store),
+        None => opener.place(place),
+    };
+    let mut places = resolved.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
     if let Some((at, word)) = directory.and_then(|at| Some((at, words.get(at)?))) {
         places.insert(at, Place::Directory(PathBuf::from(word)));
     }
@@ -153,17 +166,16 @@ fn with_local_options(mut options: GlobalOptions, places: &[Resolved]) -> Global
 }
 
 async fn carry_out(prepared: Prepared, in_job: bool, cancel: CancellationToken) -> Result<Outcome, Failure> {
-    let Prepared { job, title, options, filter, budget, now, log } = prepared;
-    let hasher = FileHasher::start(process::cores());
-    let hasher = hasher.map_err(|error| Failure::System { what: "starting threads", error })?;
+    let Prepared { job, title, options, filter, budget, hasher, now, log } = prepared;
     let counters = Counters::new();
     let reporter = Reporter::start(reporting(&options, log, title, in_job), counters.clone());
     let context = Context {
         options: Arc::new(options),
-        filter: Arc::new(filter),
+        filter,
         counters,
+        reporter: reporter.clone(),
         budget,
-        hasher: Arc::new(hasher),
+        hasher,
         cancel,
         now,
     };

@@ -40,7 +40,16 @@ fn found(arg: &str) -> Result<Resolved, OpenError> {
 fn opened(arg: &str) -> Result<Place, OpenError> {
     let (flags, _) = Flags::parse(&MapEnv::default(), "sync", &[]).unwrap();
     let options = GlobalOptions::new(&flags, Timestamp::default()).unwrap();
-    Opener::new(&MapEnv::default(), &flags, &options, 1 << 20).open(found(arg)?)
+    let opener = Opener {
+        env: &MapEnv::default(),
+        flags: &flags,
+        options: &options,
+        filter: Arc::default(),
+        upload_memory: 1 << 20,
+        hasher: Arc::new(FileHasher::start(1).unwrap()),
+        client: OnceCell::new(),
+    };
+    opener.place(found(arg)?)
 }
 
 #[test]
@@ -60,7 +69,9 @@ fn a_place_is_a_directory_or_a_store() {
         };
         assert_eq!(shown, expect, "{arg}");
     }
-    assert!(matches!(opened("c:").unwrap(), Place::Store(_)));
+    for arg in ["c:", "lc:x"] {
+        assert!(matches!(opened(arg).unwrap(), Place::Store(_)), "{arg}");
+    }
 }
 
 #[test]
@@ -83,7 +94,7 @@ fn failures_name_the_argument_in_rclones_words() {
             "s3: can't use sse_customer_key and sse_customer_key_base64 at the same time",
         ),
         ("r:", "the path names no bucket: write it as r:BUCKET/PATH"),
-        ("lc:", "crypt over a local directory is not supported here: name a bucket in its option remote"),
+        ("l,encoding=Colon:x", "local option encoding is not supported by this mover: names are kept as their bytes"),
         ("", "can't use empty string as a path"),
     ];
     for (arg, why) in cases {
