@@ -23,6 +23,8 @@ use volsync_md5::{Digest, Md5};
 
 /// Bytes read from a data file at a time: large enough to amortise the call, small enough to stay in the cache.
 const READ_SIZE: u64 = 256 * 1024;
+/// Bodies up to this size stay in memory: every data file is an open descriptor, of which a process has few.
+const MIN_FILE: u64 = 64 * 1024;
 /// Memory reserved up front for a body whose announced length nobody has checked yet.
 const MAX_RESERVED: u64 = 64 * 1024 * 1024;
 
@@ -31,7 +33,7 @@ const MAX_RESERVED: u64 = 64 * 1024 * 1024;
 pub(crate) enum Backend {
     /// Kept in memory.
     Memory,
-    /// One file per body in this directory, named by a counter.
+    /// One file per body of more than [`MIN_FILE`] bytes in this directory, named by a counter.
     Directory { dir: PathBuf, next: AtomicU64 },
 }
 
@@ -44,8 +46,10 @@ impl Backend {
     /// Starts a body; `expected` is the announced length in bytes, a hint only.
     pub(crate) fn writer(&self, expected: Option<u64>) -> io::Result<ContentWriter> {
         let sink = match self {
-            Self::Memory => Sink::Memory(Vec::with_capacity(capacity(expected)?)),
-            Self::Directory { dir, next } => Sink::File(DataFile::create(dir, next)?),
+            Self::Directory { dir, next } if expected.is_none_or(|len| len > MIN_FILE) => {
+                Sink::File(DataFile::create(dir, next)?)
+            }
+            Self::Memory | Self::Directory { .. } => Sink::Memory(Vec::with_capacity(capacity(expected)?)),
         };
         Ok(ContentWriter { sink, len: 0, md5: Md5::new() })
     }
@@ -265,7 +269,7 @@ mod tests {
     use super::*;
 
     fn written(backend: &Backend, data: &[u8]) -> (Content, Digest) {
-        let mut writer = backend.writer(Some(data.len() as u64)).unwrap();
+        let mut writer = backend.writer(None).unwrap();
         for chunk in data.chunks(7) {
             writer.write(chunk).unwrap();
         }
