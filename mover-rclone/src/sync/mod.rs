@@ -41,7 +41,7 @@ use volsync_common::time::Timestamp;
 
 use crate::filter::Filter;
 use crate::flags::GlobalOptions;
-use crate::store::Store;
+use crate::store::{LocalSettings, LocalStore, Store};
 use feed::LocalRules;
 use problems::{Problem, Problems};
 use run::Run;
@@ -159,6 +159,10 @@ fn open(job: &Job, context: &Context) -> Result<Arc<Run>, Problem> {
     };
     let source = match &job.source {
         Place::Store(store) => Side::Store(store.clone()),
+        // Between two directories the source is read as any other store.
+        Place::Directory(path) if matches!(job.destination, Place::Directory(_)) => {
+            Side::Store(Arc::new(local_store(path, context)?))
+        }
         Place::Directory(path) => {
             Side::Local(Local::source(path.clone(), rules(false)).map_err(|error| missing(path, error))?)
         }
@@ -170,4 +174,18 @@ fn open(job: &Job, context: &Context) -> Result<Arc<Run>, Problem> {
         }
     };
     Ok(Run::new(context.clone(), job.goal, source, dest))
+}
+
+fn local_store(path: &std::path::Path, context: &Context) -> Result<LocalStore, Problem> {
+    let options = &context.options;
+    let settings = LocalSettings {
+        copy_links: options.copy_links,
+        links: options.links,
+        skip_links: options.skip_links,
+        skip_specials: options.skip_specials,
+        one_file_system: options.one_file_system,
+        filter: Some(context.filter.clone()),
+        ..LocalSettings::new(path)
+    };
+    LocalStore::open(settings, context.hasher.clone()).map_err(Problem::from)
 }

@@ -113,7 +113,12 @@ impl Side {
                 let md5 = store.md5(&item.path).await.map_err(|error| Problem::from(error).about(&item.path))?;
                 facts.md5 = md5.into();
             }
-            Self::Store(store) => ask(&**store, item, facts).await?,
+            // One HEAD tells both, where listings do not tell times.
+            Self::Store(store) if !store.features().listed_mtime => ask(&**store, item, facts).await?,
+            Self::Store(store) => {
+                let md5 = store.md5(&item.path).await;
+                facts.md5 = md5.map_err(|error| Problem::from(error).about(&item.path))?.into();
+            }
         }
         Ok(())
     }
