@@ -48,22 +48,14 @@ pub struct GlobalOptions {
     pub ignore_size: bool,
     /// `--ignore-checksum`.
     pub ignore_checksum: bool,
-    /// `--ignore-case-sync`.
-    pub ignore_case_sync: bool,
     /// `--immutable`.
     pub immutable: bool,
-    /// `--inplace`.
-    pub inplace: bool,
     /// `--links`.
     pub links: bool,
     /// `--metadata`.
     pub metadata: bool,
     /// `--no-check-dest`.
     pub no_check_dest: bool,
-    /// `--no-traverse`.
-    pub no_traverse: bool,
-    /// `--no-update-dir-modtime`.
-    pub no_update_dir_modtime: bool,
     /// `--no-update-modtime`.
     pub no_update_modtime: bool,
     /// `--check-first`.
@@ -86,8 +78,6 @@ pub struct GlobalOptions {
     pub error_on_no_transfer: bool,
     /// `--human-readable`.
     pub human_readable: bool,
-    /// `--no-unicode-normalization`.
-    pub no_unicode_normalization: bool,
     /// `--use-server-modtime`.
     pub use_server_modtime: bool,
     /// `--fast-list`.
@@ -229,14 +219,10 @@ impl GlobalOptions {
             update: get.bool("update")?,
             ignore_size: get.bool("ignore-size")?,
             ignore_checksum: get.bool("ignore-checksum")?,
-            ignore_case_sync: get.bool("ignore-case-sync")?,
             immutable: get.bool("immutable")?,
-            inplace: get.bool("inplace")?,
             links: get.bool("links")?,
             metadata: get.bool("metadata")?,
             no_check_dest: get.bool("no-check-dest")?,
-            no_traverse: get.bool("no-traverse")?,
-            no_update_dir_modtime: get.bool("no-update-dir-modtime")?,
             no_update_modtime: get.bool("no-update-modtime")?,
             check_first: get.bool("check-first")?,
             ignore_errors: get.bool("ignore-errors")?,
@@ -248,7 +234,6 @@ impl GlobalOptions {
             ask_password: get.bool("ask-password")?,
             error_on_no_transfer: get.bool("error-on-no-transfer")?,
             human_readable: get.bool("human-readable")?,
-            no_unicode_normalization: get.bool("no-unicode-normalization")?,
             use_server_modtime: get.bool("use-server-modtime")?,
             fast_list: get.bool("fast-list")?,
             stats_one_line: get.bool("stats-one-line")?,

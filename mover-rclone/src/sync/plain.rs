@@ -18,7 +18,14 @@ pub(super) async fn run(run: &Arc<Run>) -> Result<(), Problem> {
     if source.as_ref().is_some_and(|listing| !listing.exists()) {
         return Err(Problem::new(&run.source.describe(), "directory not found").exiting(ExitCode::DirectoryNotFound));
     }
-    let dest = listing(run, &run.dest).await?;
+    let blind = run.context.options.no_check_dest;
+    if blind && run.goal != Goal::Copy {
+        return Err(Problem::refusal(
+            "",
+            "--no-check-dest is for copy only: without a look at the destination nothing can be compared or deleted",
+        ));
+    }
+    let dest = if blind { None } else { listing(run, &run.dest).await? };
     if let Some(listing) = &source {
         flow::tell_refused(run, listing);
     }
@@ -27,7 +34,7 @@ pub(super) async fn run(run: &Arc<Run>) -> Result<(), Problem> {
         directories.extend(feed::directories(listing, run.select()).into_iter().map(|path| path.as_bytes().to_vec()));
     }
     let source_feed = run.feed(&run.source, source.as_ref(), false)?;
-    let dest_feed = run.feed(&run.dest, dest.as_ref(), true)?;
+    let dest_feed = if blind { Box::new(std::iter::empty()) } else { run.feed(&run.dest, dest.as_ref(), true)? };
     let mut moved = flow::transfer_all(run, source_feed, dest_feed, None, directories.clone()).await;
     if run.goal == Goal::Check {
         check_end(run, &moved);

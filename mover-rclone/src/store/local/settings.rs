@@ -63,8 +63,8 @@ pub enum SettingsError {
 
 const REFUSED: [(&str, &str); 3] = [
     ("no_set_modtime", "modification times are always set, because a sync compares them"),
-    ("unicode_normalization", "names are kept as their bytes; a sync matches them in any form by itself"),
-    ("case_insensitive", "names differ by case here; use --ignore-case-sync"),
+    ("unicode_normalization", "names are kept and compared as their bytes"),
+    ("case_insensitive", "names differ by case here"),
 ];
 
 impl LocalSettings {
