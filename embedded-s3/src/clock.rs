@@ -1,5 +1,7 @@
 //! The server's clock and what it says about a request's signature.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
@@ -7,6 +9,31 @@ use s3s::dto::{Timestamp, TimestampFormat};
 
 /// How far client and server may be apart: fifteen minutes, as Amazon S3 documents for RequestTimeTooSkewed.
 const MAX_SKEW_S: u64 = 15 * 60;
+
+/// The clock of one server, some seconds ahead of the real one or behind it. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clock(Arc<AtomicI64>);
+
+impl Clock {
+    /// Seconds ahead; negative: behind.
+    pub(crate) fn offset_s(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_offset(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        server_time(self.offset_s())
+    }
+
+    /// Now, in whole seconds: S3 keeps no more, and headers and listings must agree.
+    pub(crate) fn seconds(&self) -> SystemTime {
+        let since = self.now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UNIX_EPOCH + Duration::from_secs(since.as_secs())
+    }
+}
 
 /// Now, `offset_s` seconds ahead.
 pub(crate) fn server_time(offset_s: i64) -> SystemTime {

@@ -1,7 +1,6 @@
 //! What stands between a connection and the S3 service: recording, clock and region, latency, faults.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -12,7 +11,7 @@ use s3s::Body;
 use s3s::service::S3Service;
 
 use crate::answers::{self, Refusal};
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::fault::Faults;
 use crate::record::{Entry, Recorder};
 use crate::shape::{Counted, Pace, Shaped, boxed};
@@ -33,7 +32,7 @@ pub(crate) struct Front {
     pub(crate) faults: Faults,
     pub(crate) latency: Duration,
     pub(crate) bandwidth: Option<u64>,
-    pub(crate) clock_offset_s: AtomicI64,
+    pub(crate) clock: Clock,
     /// The only region signatures may name; none: any.
     pub(crate) region: Option<String>,
 }
@@ -71,8 +70,7 @@ impl Front {
     }
 
     fn refusal(&self, head: &Parts) -> Option<Refusal> {
-        let now = clock::server_time(self.clock_offset_s.load(Ordering::Relaxed));
-        if clock::is_skewed(&head.headers, now) {
+        if clock::is_skewed(&head.headers, self.clock.now()) {
             return Some(Refusal::skewed());
         }
         let signed = signed_region(&head.headers)?;
@@ -93,10 +91,9 @@ impl Front {
 
     fn outgoing(&self, mut response: Response<Body>, entry: &Entry) -> Response<Body> {
         entry.answered(response.status().as_u16());
-        let offset = self.clock_offset_s.load(Ordering::Relaxed);
-        if offset != 0
+        if self.clock.offset_s() != 0
             && !response.headers().contains_key(http::header::DATE)
-            && let Some(date) = clock::http_date(clock::server_time(offset))
+            && let Some(date) = clock::http_date(self.clock.now())
         {
             response.headers_mut().insert(http::header::DATE, date);
         }

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -23,6 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::admin::Admin;
 use crate::api::Api;
 use crate::classify::{DOMAIN, host_bucket};
+use crate::clock::Clock;
 use crate::fault::Faults;
 use crate::front::Front;
 use crate::options::ServerOptions;
@@ -50,7 +50,9 @@ impl Server {
     /// When the address cannot be taken, the data directory not made, or no certificate be made.
     pub async fn start(options: ServerOptions) -> io::Result<Self> {
         let rules = Rules { random_etags: options.quirks.no_etag_md5, min_part_size: options.min_part_size };
-        let store = Arc::new(Store::new(options.data_dir.as_deref(), rules)?);
+        let clock = Clock::default();
+        clock.set_offset(options.clock_offset_s);
+        let store = Arc::new(Store::new(options.data_dir.as_deref(), rules, clock.clone())?);
         for bucket in &options.buckets {
             store.create_bucket(bucket).map_err(io::Error::other)?;
         }
@@ -64,7 +66,7 @@ impl Server {
             faults: faults.clone(),
             latency: options.latency,
             bandwidth: options.bandwidth,
-            clock_offset_s: AtomicI64::new(options.clock_offset_s),
+            clock,
             region: options.check_region.then(|| options.region.clone()),
         });
         let listener = TcpListener::bind(options.listen).await?;
@@ -129,9 +131,10 @@ impl Server {
         &self.store
     }
 
-    /// Moves the server's clock ahead of the real one, or behind it, from now on.
+    /// Moves the server's clock ahead of the real one, or behind it, from now on: for signatures, and for the times of
+    /// what is stored.
     pub fn set_clock_offset(&self, seconds: i64) {
-        self.front.clock_offset_s.store(seconds, Ordering::Relaxed);
+        self.front.clock.set_offset(seconds);
     }
 
     /// Opens the administrative endpoint (module `admin`) and returns its URL.

@@ -12,7 +12,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use s3s::dto::Timestamp;
@@ -22,6 +22,8 @@ pub use content::Content;
 use uploads::UploadKey;
 pub use uploads::{Part, Upload, UploadInfo};
 use volsync_md5::Digest;
+
+use crate::clock::Clock;
 
 /// What a client may set on an object beside its bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -100,6 +102,7 @@ pub struct Store {
     next_id: AtomicU64,
     random_etags: bool,
     min_part_size: u64,
+    clock: Clock,
 }
 
 /// How a store behaves.
@@ -112,7 +115,7 @@ pub(crate) struct Rules {
 }
 
 impl Store {
-    pub(crate) fn new(data_dir: Option<&Path>, rules: Rules) -> io::Result<Self> {
+    pub(crate) fn new(data_dir: Option<&Path>, rules: Rules, clock: Clock) -> io::Result<Self> {
         let backend = data_dir.map_or(Ok(Backend::Memory), Backend::directory)?;
         Ok(Self {
             buckets: RwLock::default(),
@@ -120,6 +123,7 @@ impl Store {
             next_id: AtomicU64::new(1),
             random_etags: rules.random_etags,
             min_part_size: rules.min_part_size,
+            clock,
         })
     }
 
@@ -166,7 +170,7 @@ impl Store {
         if buckets.contains_key(bucket) {
             return Err(StoreError::BucketAlreadyOwnedByYou);
         }
-        buckets.insert(bucket.to_owned(), Bucket { created: Some(now()), ..Bucket::default() });
+        buckets.insert(bucket.to_owned(), Bucket { created: Some(self.clock.seconds()), ..Bucket::default() });
         Ok(())
     }
 
@@ -222,7 +226,7 @@ impl Store {
     }
 
     pub(crate) fn object(&self, content: Content, md5: Digest, attributes: Attributes) -> Object {
-        Object { content, etag: self.etag(&md5), md5: Some(md5), modified: now(), attributes }
+        Object { content, etag: self.etag(&md5), md5: Some(md5), modified: self.clock.seconds(), attributes }
     }
 
     /// Stores an object if `allowed` agrees with what is there now.
@@ -255,10 +259,4 @@ impl Store {
     ) -> Result<T, StoreError> {
         self.view(bucket, |found| Ok(render(&listing::page(&found.objects, request))))
     }
-}
-
-/// Now, in whole seconds: S3 keeps no more, and headers and listings must agree.
-pub(crate) fn now() -> SystemTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
