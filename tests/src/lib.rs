@@ -6,6 +6,7 @@
 #![allow(clippy::missing_panics_doc, reason = "the module text says it once for all")]
 
 pub mod certificates;
+pub mod conformance;
 pub mod container;
 pub mod devices;
 pub mod embedded;
@@ -15,5 +16,6 @@ pub mod pod;
 pub mod process;
 pub mod rclone;
 pub mod servers;
+pub mod stores;
 pub mod tree;
 pub mod volume;
