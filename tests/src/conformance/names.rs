@@ -127,7 +127,7 @@ pub async fn removing_is_about_objects_only(subject: &Subject) {
         subject.put(name.as_bytes(), b"x".to_vec()).await.unwrap();
     }
     assert!(subject.delete(&[]).await.is_empty());
-    let names = ["gone/a", "gone/none", "gone/d", "gone/d/x", "gone/a", "gone/a/below"].map(|name| name.into());
+    let names = ["gone/a", "gone/none", "gone/d", "gone/d/x", "gone/a", "gone/a/below"].map(Vec::from);
     let results = subject.delete(&names).await;
     assert_eq!(results.len(), names.len());
     assert!(results.iter().all(Result::is_ok), "{results:?}");
