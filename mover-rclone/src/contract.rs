@@ -102,7 +102,7 @@ impl Job {
             words.reverse();
         }
         let args = std::iter::once(OsString::from("--")).chain(words).collect();
-        Ok(Order { command, goal: Goal::Volume, args, mount: inside(&self.mount), in_job: true })
+        Ok(Order { mount: inside(&self.mount), in_job: true, ..Order::new(command, Goal::Volume, args) })
     }
 }
 

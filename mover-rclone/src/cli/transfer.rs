@@ -1,7 +1,7 @@
 //! The sub-commands that move data: from words to a job, and from its outcome to an exit code.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +46,15 @@ pub struct Order {
     pub mount: Vec<u8>,
     /// The process is the mover of a Job: statistics are always printed, and nobody looks at a terminal.
     pub in_job: bool,
+    /// Where progress is counted; whoever gives the order may look.
+    pub counters: Arc<Counters>,
+}
+
+impl Order {
+    /// A command line of somebody at a desk.
+    pub fn new(command: &'static Command, goal: Goal, args: Vec<OsString>) -> Self {
+        Self { command, goal, args, mount: MOUNT.to_vec(), in_job: false, counters: Counters::new() }
+    }
 }
 
 /// A job with everything read and checked; nothing has been sent.
@@ -62,8 +71,7 @@ struct Prepared {
 
 /// Carries out `command`.
 pub fn run(command: &'static Command, goal: Goal, rest: &[OsString], env: &Env) -> Result<ExitCode, Failure> {
-    let order = Order { command, goal, args: rest.to_vec(), mount: MOUNT.to_vec(), in_job: false };
-    let outcome = execute(order, env)?;
+    let outcome = execute(Order::new(command, goal, rest.to_vec()), env)?;
     console::epitaph(&outcome.epitaph);
     Ok(outcome.exit)
 }
@@ -72,10 +80,10 @@ pub fn run(command: &'static Command, goal: Goal, rest: &[OsString], env: &Env) 
 pub fn execute(order: Order, env: &Env) -> Result<Outcome, Failure> {
     let env = env.clone();
     process::run(async move |cancel: CancellationToken| {
-        let in_job = order.in_job;
+        let (in_job, counters) = (order.in_job, order.counters.clone());
         let prepared = spawn_blocking(move || prepare(&order, &env)).await;
         let prepared = prepared.map_err(|error| Failure::System { what: "a thread ended", error: error.into() })??;
-        carry_out(prepared, in_job, cancel).await
+        carry_out(prepared, in_job, counters, cancel).await
     })
 }
 
@@ -165,9 +173,13 @@ fn with_local_options(mut options: GlobalOptions, places: &[Resolved]) -> Global
     options
 }
 
-async fn carry_out(prepared: Prepared, in_job: bool, cancel: CancellationToken) -> Result<Outcome, Failure> {
+async fn carry_out(
+    prepared: Prepared,
+    in_job: bool,
+    counters: Arc<Counters>,
+    cancel: CancellationToken,
+) -> Result<Outcome, Failure> {
     let Prepared { job, title, options, filter, budget, hasher, now, log } = prepared;
-    let counters = Counters::new();
     let reporter = Reporter::start(reporting(&options, log, title, in_job), counters.clone());
     let context = Context {
         options: Arc::new(options),
@@ -190,16 +202,14 @@ fn reporting(options: &GlobalOptions, log: Log, title: Title, in_job: bool) -> r
         (false, true) => Style::OneLine,
         (false, false) => Style::Block,
     };
-    // The operator keeps lines of the statistics in the status, and --progress asks for them: they are printed however
-    // rare log lines are.
-    let always = in_job || options.progress;
-    let stats_level = if always { options.stats_log_level.min(log.level()) } else { options.stats_log_level };
+    // The operator keeps lines of the statistics in the status: they are printed however rare log lines are.
+    let stats_level = if in_job { options.stats_log_level.min(log.level()) } else { options.stats_log_level };
     report::Settings {
         stats: options.stats,
         stats_level,
         style: if in_job { Style::Block } else { style },
         dry_run: options.dry_run,
-        terminal: !in_job && report::on_terminal(),
+        terminal: !in_job && io::stderr().is_terminal(),
         events: if options.json { Some(Box::new(io::stdout())) } else { None },
         title,
         log,

@@ -28,7 +28,7 @@ pub(super) async fn files(run: &Arc<Run>, files: &Paths) {
     let all: Vec<(RelPath, u64)> = files.iter().take(allowed).collect();
     if run.context.options.dry_run {
         for (path, size) in &all {
-            deleted(run, path, *size);
+            run.context.reporter.action(Action::Delete, path, *size);
         }
     } else {
         match &run.dest {
@@ -114,7 +114,6 @@ pub(super) async fn directories(run: &Arc<Run>, directories: &Paths) {
             return;
         }
         if run.context.options.dry_run {
-            run.context.counters.deleted_directory();
             run.context.reporter.action(Action::RemoveDirectory, &path, 0);
             continue;
         }
