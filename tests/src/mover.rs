@@ -17,11 +17,16 @@ const SOURCES: [&str; 4] = ["common/src", "common/md5/src", "mover-rclone/src", 
 
 /// Path of `mover-rclone`; panics when it is missing or older than its sources.
 pub fn binary() -> PathBuf {
-    let file = release_dir().join("mover-rclone");
+    program("mover-rclone", &[])
+}
+
+/// Path of a program that links the mover; panics when it is missing or older than what the mover and it are made of.
+pub fn program(name: &str, sources: &[&str]) -> PathBuf {
+    let file = release_dir().join(name);
     let Ok(built) = fs::metadata(&file).and_then(|meta| meta.modified()) else {
         panic!("{} does not exist: cargo build --release --workspace --bins", file.display())
     };
-    let newest = newest(&repository());
+    let newest = newest(&repository(), sources);
     assert!(built >= newest, "{} is older than its sources: cargo build --release --workspace --bins", file.display());
     file
 }
@@ -51,8 +56,8 @@ pub fn release_dir() -> PathBuf {
     env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_owned()
 }
 
-fn newest(repository: &Path) -> SystemTime {
-    let files = SOURCES.iter().flat_map(|source| WalkDir::new(repository.join(source)));
+fn newest(repository: &Path, sources: &[&str]) -> SystemTime {
+    let files = SOURCES.iter().chain(sources).flat_map(|source| WalkDir::new(repository.join(source)));
     let metas = files.map(|entry| entry.unwrap().metadata().unwrap());
     metas.filter(fs::Metadata::is_file).map(|meta| meta.modified().unwrap()).max().unwrap()
 }
