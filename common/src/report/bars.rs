@@ -53,18 +53,20 @@ impl Bars {
     /// Shows `counts`.
     pub(super) fn draw(&mut self, counts: &Snapshot) {
         self.show_files(counts.under_way.len().min(FILES));
-        self.heading.tick();
         let (done, planned) = work(counts);
         show(&self.total, done, planned, &totals(counts));
-        self.counts.set_message(self::counts(counts));
+        say(&self.counts, self::counts(counts));
         for (line, file) in self.files.iter().zip(&counts.under_way) {
             show(line, file.done, file.size, &under_way(file));
         }
     }
 
-    /// Has `wanted` lines of files. What leaves is wiped when the next line is drawn.
+    /// Has `wanted` lines of files. What leaves is wiped when another line is drawn.
     fn show_files(&mut self, wanted: usize) {
         self.files.iter().take(self.shown).skip(wanted).for_each(|line| self.lines.remove(line));
+        if wanted < self.shown {
+            self.heading.tick();
+        }
         // A line that is added twice would leave a dead one behind.
         self.files.iter().take(wanted).skip(self.shown).for_each(|line| drop(self.lines.add(line.clone())));
         self.shown = wanted;
@@ -80,12 +82,21 @@ impl Bars {
     }
 }
 
+/// Every change draws all lines, so what is the same is left alone.
+fn say(bar: &ProgressBar, message: String) {
+    if bar.message() != message {
+        bar.set_message(message);
+    }
+}
+
 fn show(bar: &ProgressBar, done: u64, planned: u64, message: &str) {
-    bar.update(|state| {
-        state.set_len(planned);
-        state.set_pos(done);
-    });
-    bar.set_message(format!("{} {message}", percent(done, planned)));
+    if (bar.position(), bar.length()) != (done, Some(planned)) {
+        bar.update(|state| {
+            state.set_len(planned);
+            state.set_pos(done);
+        });
+    }
+    say(bar, format!("{} {message}", percent(done, planned)));
 }
 
 /// As long as no bytes are to be moved, the comparisons are the work.

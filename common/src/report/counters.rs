@@ -169,8 +169,10 @@ impl Counters {
         Transfer { counters: self.clone(), shown, done: AtomicU64::new(0), finished: false }
     }
 
-    /// A file was deleted.
+    /// A file was deleted. It counts as compared too: that is how rclone's numbers come about.
     pub fn deleted_file(&self, bytes: u64) {
+        self.check_planned();
+        self.checked();
         add(&self.numbers.deleted_files, 1);
         add(&self.numbers.deleted_bytes, bytes);
     }

@@ -1,7 +1,7 @@
 //! The sub-commands that move data: from words to a job, and from its outcome to an exit code.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -202,14 +202,16 @@ fn reporting(options: &GlobalOptions, log: Log, title: Title, in_job: bool) -> r
         (false, true) => Style::OneLine,
         (false, false) => Style::Block,
     };
-    // The operator keeps lines of the statistics in the status: they are printed however rare log lines are.
-    let stats_level = if in_job { options.stats_log_level.min(log.level()) } else { options.stats_log_level };
+    // The operator keeps lines of the statistics in the status, and --progress asks for them: they are printed however
+    // rare log lines are.
+    let always = in_job || options.progress;
+    let stats_level = if always { options.stats_log_level.min(log.level()) } else { options.stats_log_level };
     report::Settings {
         stats: options.stats,
         stats_level,
         style: if in_job { Style::Block } else { style },
         dry_run: options.dry_run,
-        terminal: !in_job && io::stderr().is_terminal(),
+        terminal: !in_job && report::on_terminal(),
         events: if options.json { Some(Box::new(io::stdout())) } else { None },
         title,
         log,

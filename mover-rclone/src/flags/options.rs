@@ -288,7 +288,7 @@ impl GlobalOptions {
             log_level: get.log_level()?,
             stats_log_level: get.typed("stats-log-level", level)?.unwrap_or(Level::Info),
             use_json_log: get.bool("use-json-log")? || get.items("log-format")?.iter().any(|item| item == b"json"),
-            log_format: get.text("log-format").unwrap_or_else(|| b"date,time".to_vec()),
+            log_format: flags.value("log-format").unwrap_or(b"date,time").to_vec(),
             dump: get.items("dump")?,
             filter: get.filter()?,
             allow_empty_source: get.bool(super::switches::ALLOW_EMPTY_SOURCE)?,

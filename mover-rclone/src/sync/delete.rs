@@ -28,7 +28,7 @@ pub(super) async fn files(run: &Arc<Run>, files: &Paths) {
     let all: Vec<(RelPath, u64)> = files.iter().take(allowed).collect();
     if run.context.options.dry_run {
         for (path, size) in &all {
-            run.context.reporter.action(Action::Delete, path, *size);
+            deleted(run, path, *size);
         }
     } else {
         match &run.dest {
@@ -114,6 +114,7 @@ pub(super) async fn directories(run: &Arc<Run>, directories: &Paths) {
             return;
         }
         if run.context.options.dry_run {
+            run.context.counters.deleted_directory();
             run.context.reporter.action(Action::RemoveDirectory, &path, 0);
             continue;
         }

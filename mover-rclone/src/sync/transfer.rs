@@ -94,8 +94,9 @@ impl Transfers {
             return run.context.counters.transfer_dropped(item.size);
         }
         if run.context.options.dry_run {
-            run.copied(&item, replacing);
-            return run.context.counters.transfer_dropped(item.size);
+            // Counted as if it had been done, as rclone does.
+            run.context.counters.transfer(&item.path, item.size, u64::MAX).finish(item.size);
+            return run.copied(&item, replacing);
         }
         match self.attempts(&item, replacing, md5).await {
             Ok(Ended::Stored) => run.copied(&item, replacing),
