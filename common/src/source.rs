@@ -12,6 +12,9 @@ use crate::path::RelPath;
 use crate::root::Root;
 use crate::walk::{Kind, Stat};
 
+/// What Linux reads ahead by itself (128 KiB unless the device says otherwise); smaller files need no hint.
+const READAHEAD: u64 = 128 * 1024;
+
 /// A regular file that is being read.
 #[derive(Clone, Debug)]
 pub struct SourceFile {
@@ -28,8 +31,10 @@ impl SourceFile {
         if stat.kind() != Kind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file any more"));
         }
-        // Only a hint, and some file systems do not take it.
-        let _hint = rustix::fs::fadvise(&fd, 0, None, Advice::Sequential);
+        if stat.size > READAHEAD {
+            // Only a hint, and some file systems do not take it.
+            let _hint = rustix::fs::fadvise(&fd, 0, None, Advice::Sequential);
+        }
         Ok(Self { file: Arc::new(File::from(fd)), stat })
     }
 

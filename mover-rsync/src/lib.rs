@@ -1,6 +1,17 @@
 //! Brings a volume to another machine over SSH by differences, interchangeable with rsync at either end.
 
+pub mod accounts;
 pub mod args;
+pub mod client;
 pub mod delta;
+mod directories;
+pub mod exit;
 pub mod options;
+pub mod receiver;
+pub mod report;
+pub mod sender;
+pub mod server;
+pub mod session;
+mod shell;
+pub mod stream;
 pub mod wire;

@@ -75,8 +75,6 @@ pub struct Options {
     pub ignore_times: bool,
     /// `--size-only`
     pub size_only: bool,
-    /// `-n`
-    pub dry_run: bool,
     /// `-O`
     pub omit_dir_times: bool,
     /// `-J`

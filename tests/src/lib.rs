@@ -15,6 +15,7 @@ pub mod peers;
 pub mod pod;
 pub mod process;
 pub mod rclone;
+pub mod rsync;
 pub mod servers;
 pub mod stores;
 pub mod tree;

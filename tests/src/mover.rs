@@ -12,15 +12,15 @@ use walkdir::WalkDir;
 
 use crate::process::{self, Outcome};
 
-/// What the binary is made of, relative to the repository.
-const SOURCES: [&str; 4] = ["common/src", "common/md5/src", "mover-rclone/src", "Cargo.lock"];
+/// What every binary is made of, relative to the repository.
+const SOURCES: [&str; 3] = ["common/src", "common/md5/src", "Cargo.lock"];
 
 /// Path of `mover-rclone`; panics when it is missing or older than its sources.
 pub fn binary() -> PathBuf {
-    program("mover-rclone", &[])
+    program("mover-rclone", &["mover-rclone/src"])
 }
 
-/// Path of a program that links the mover; panics when it is missing or older than what the mover and it are made of.
+/// Path of a program of ours; panics when it is missing or older than its sources.
 pub fn program(name: &str, sources: &[&str]) -> PathBuf {
     let file = release_dir().join(name);
     let Ok(built) = fs::metadata(&file).and_then(|meta| meta.modified()) else {

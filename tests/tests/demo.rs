@@ -15,7 +15,7 @@ use volsync_tests::tree::{Ignore, Tree};
 use volsync_tests::{mover, peers, volume};
 
 fn demo() -> PathBuf {
-    mover::program("demo", &["demo/src", "embedded-s3/src"])
+    mover::program("demo", &["demo/src", "embedded-s3/src", "mover-rclone/src"])
 }
 
 /// Where a demonstration makes what it needs.

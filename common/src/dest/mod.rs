@@ -8,6 +8,7 @@
 //! to the whole new content, never to content that was not on disk when the name was given. Ext4, XFS and btrfs write
 //! sizes and names before data when they may: a rename alone leaves full-size files of zeros.
 
+mod directory;
 mod temp;
 
 use std::io;
@@ -22,6 +23,7 @@ use crate::path::RelPath;
 use crate::root::{Root, Strategy, is_in_the_way};
 use crate::time::Timestamp;
 use crate::walk::{Kind, Stat};
+pub use directory::{Directory, Staged};
 pub use temp::{CommitMeta, Sealed, Temp, is_temp_name};
 
 /// How a [`Dest`] works.
@@ -192,7 +194,7 @@ fn in_the_way(path: &[u8]) -> MakeDirError {
     }
 }
 
-fn timestamps(mtime: Timestamp) -> Timestamps {
+pub(crate) fn timestamps(mtime: Timestamp) -> Timestamps {
     let time = Timespec { tv_sec: mtime.secs, tv_nsec: mtime.nanos.into() };
     Timestamps { last_access: time, last_modification: time }
 }

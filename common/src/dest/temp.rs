@@ -38,7 +38,7 @@ pub fn is_temp_name(name: &[u8]) -> bool {
     digits.is_some_and(|d| d.len() == DIGITS && d.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
-fn temp_name() -> Vec<u8> {
+pub(super) fn temp_name() -> Vec<u8> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let unique = RandomState::new().hash_one((std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
     [PREFIX, format!("{unique:016x}").as_bytes(), SUFFIX].concat()

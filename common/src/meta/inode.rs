@@ -7,12 +7,13 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::acl::Acl;
 use crate::path::RelPath;
 use crate::root::{Root, is_in_the_way};
+use crate::time::Timestamp;
 use crate::walk::{Kind, Stat};
 
 const ACCESS: &str = "system.posix_acl_access";
@@ -57,6 +58,20 @@ impl Inode {
         if has_proc() { Ok(Some(inode)) } else { inode.for_reading(root, path).map(Some) }
     }
 
+    /// Pins `name` in the directory `dir`, whatever it is; a link itself.
+    pub fn at(dir: impl AsFd, name: &[u8]) -> io::Result<Self> {
+        let fd = rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        let stat = Stat::of(&fd)?;
+        let by_proc = Some(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        Ok(Self { fd, stat, by_proc })
+    }
+
+    /// Takes what is open for reading or writing.
+    pub fn of(fd: OwnedFd) -> io::Result<Self> {
+        let stat = Stat::of(&fd)?;
+        Ok(Self { fd, stat, by_proc: None })
+    }
+
     fn for_reading(self, root: &Root, path: Option<&RelPath>) -> io::Result<Self> {
         let fd = root.open_at(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty())?;
         let stat = Stat::of(&fd)?;
@@ -72,7 +87,7 @@ impl Inode {
     }
 
     /// Reads the attributes again.
-    pub(super) fn refresh(&mut self) -> io::Result<()> {
+    pub fn refresh(&mut self) -> io::Result<()> {
         self.stat = Stat::of(&self.fd)?;
         Ok(())
     }
@@ -82,6 +97,58 @@ impl Inode {
         let access = self.list(ACCESS)?.unwrap_or_else(|| Acl::from_mode(self.stat.mode));
         let default = if self.stat.kind() == Kind::Directory { self.list(DEFAULT)? } else { None };
         Ok(Acls { access, default })
+    }
+
+    /// Names of all extended attributes, those of access lists among them; none where the file system has none.
+    pub fn xattr_names(&self) -> io::Result<Vec<Vec<u8>>> {
+        let read = |buffer: &mut [u8]| match &self.by_proc {
+            Some(path) => rustix::fs::listxattr(path, buffer),
+            None => rustix::fs::flistxattr(&self.fd, buffer),
+        };
+        let list = match growing(read) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Vec::new(),
+            other => other?,
+        };
+        Ok(list.split(|b| *b == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+    }
+
+    /// The value of an extended attribute, `None` if there is none of the name.
+    pub fn xattr(&self, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let read = |buffer: &mut [u8]| match &self.by_proc {
+            Some(path) => rustix::fs::getxattr(path, name, buffer),
+            None => rustix::fs::fgetxattr(&self.fd, name, buffer),
+        };
+        match growing(read) {
+            Ok(value) => Ok(Some(value)),
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sets an extended attribute.
+    pub fn set_xattr(&self, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
+        match &self.by_proc {
+            Some(path) => rustix::fs::setxattr(path, name, value, XattrFlags::empty()),
+            None => rustix::fs::fsetxattr(&self.fd, name, value, XattrFlags::empty()),
+        }
+    }
+
+    /// Removes an extended attribute; one that is not there is as good as removed.
+    pub fn remove_xattr(&self, name: &[u8]) -> rustix::io::Result<()> {
+        let removed = match &self.by_proc {
+            Some(path) => rustix::fs::removexattr(path, name),
+            None => rustix::fs::fremovexattr(&self.fd, name),
+        };
+        if removed == Err(Errno::NODATA) { Ok(()) } else { removed }
+    }
+
+    /// Sets modification and access time.
+    pub fn set_times(&self, mtime: Timestamp) -> rustix::io::Result<()> {
+        let times = crate::dest::timestamps(mtime);
+        match &self.by_proc {
+            Some(path) => rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()),
+            None => rustix::fs::futimens(&self.fd, &times),
+        }
     }
 
     fn list(&self, name: &str) -> io::Result<Option<Acl>> {
@@ -107,31 +174,20 @@ impl Inode {
     }
 
     /// Sets the access list.
-    pub(super) fn set_access(&self, acl: &Acl) -> rustix::io::Result<()> {
-        self.set(ACCESS, &acl.to_xattr())
+    pub fn set_access(&self, acl: &Acl) -> rustix::io::Result<()> {
+        self.set_xattr(ACCESS.as_bytes(), &acl.to_xattr())
     }
 
     /// Sets or removes the default list of a directory.
-    pub(super) fn set_default(&self, acl: Option<&Acl>) -> rustix::io::Result<()> {
-        let Some(acl) = acl else {
-            let removed = match &self.by_proc {
-                Some(path) => rustix::fs::removexattr(path, DEFAULT),
-                None => rustix::fs::fremovexattr(&self.fd, DEFAULT),
-            };
-            return if removed == Err(Errno::NODATA) { Ok(()) } else { removed };
-        };
-        self.set(DEFAULT, &acl.to_xattr())
-    }
-
-    fn set(&self, name: &str, value: &[u8]) -> rustix::io::Result<()> {
-        match &self.by_proc {
-            Some(path) => rustix::fs::setxattr(path, name, value, XattrFlags::empty()),
-            None => rustix::fs::fsetxattr(&self.fd, name, value, XattrFlags::empty()),
+    pub fn set_default(&self, acl: Option<&Acl>) -> rustix::io::Result<()> {
+        match acl {
+            Some(acl) => self.set_xattr(DEFAULT.as_bytes(), &acl.to_xattr()),
+            None => self.remove_xattr(DEFAULT.as_bytes()),
         }
     }
 
     /// Sets permission and special bits.
-    pub(super) fn chmod(&self, mode: u32) -> rustix::io::Result<()> {
+    pub fn chmod(&self, mode: u32) -> rustix::io::Result<()> {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         match &self.by_proc {
             Some(path) => rustix::fs::chmod(path, mode),
@@ -140,10 +196,24 @@ impl Inode {
     }
 
     /// Sets owner and group.
-    pub(super) fn chown(&self, uid: u32, gid: u32) -> rustix::io::Result<()> {
+    pub fn chown(&self, uid: u32, gid: u32) -> rustix::io::Result<()> {
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         rustix::fs::chownat(self.fd.as_fd(), c"", uid, gid, AtFlags::EMPTY_PATH)
     }
+}
+
+/// Calls `read` with more and more room, up to the most the kernel gives.
+fn growing(read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
+    let mut small = [0; 256];
+    match read(&mut small) {
+        Ok(len) => return Ok(small[..len].to_vec()),
+        Err(Errno::RANGE) => {}
+        Err(error) => return Err(error),
+    }
+    let mut large = vec![0; XATTR_MAX];
+    let len = read(&mut large)?;
+    large.truncate(len);
+    Ok(large)
 }
 
 fn decode(value: &[u8]) -> io::Result<Option<Acl>> {

@@ -13,6 +13,7 @@
 //!
 //! 100,000 files in 1,000 directories on two cores with warm caches: `docs/performance.md`, section "Walk".
 
+mod children;
 mod dir;
 mod names;
 mod stat;
@@ -29,6 +30,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::path::RelPath;
+pub use children::{Child, children};
 use dir::{Dir, Opener};
 use names::Names;
 pub use stat::{Kind, Stat};
@@ -86,10 +88,20 @@ pub fn walk(
     options: WalkOptions,
     keep: impl Fn(&RelPath, Kind, &Stat) -> bool + Send + Sync + 'static,
 ) -> io::Result<Walk> {
+    start(root, options, false, Box::new(keep))
+}
+
+/// Walks everything as [`walk`] does, and with `one_file_system` tells also of the directories that it leaves out, not
+/// of what they hold (rsync `-x`).
+pub fn walk_with_mount_points(root: &Path, options: WalkOptions) -> io::Result<Walk> {
+    start(root, options, true, Box::new(|_, _, _| true))
+}
+
+fn start(root: &Path, options: WalkOptions, tell_mounts: bool, keep: Box<Keep>) -> io::Result<Walk> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = Arc::new(Dir::root(rustix::fs::openat(CWD, root, flags, Mode::empty())?)?);
     let opener = Opener::new(options.follow_links);
-    let reader = Reader { options, keep: Box::new(keep), opener, root: top.stat };
+    let reader = Reader { options, tell_mounts, keep, opener, root: top.stat };
     let shared = Arc::new(Shared { reader, state: Mutex::default(), work: Condvar::new(), done: Condvar::new() });
     let mut walk = Walk { root: top.stat, stack: Vec::new(), enter: None, shared, workers: Vec::new() };
     let (batch, jobs) = walk.shared.reader.run(Job::Names(top));
@@ -249,6 +261,7 @@ impl Shared {
 
 struct Reader {
     options: WalkOptions,
+    tell_mounts: bool,
     keep: Box<Keep>,
     opener: Opener,
     root: Stat,
@@ -349,7 +362,8 @@ impl Reader {
             return Err(io::Error::other("it was replaced while its directory was read"));
         }
         let path = RelPath::new(path).map_err(io::Error::other)?;
-        let wanted = !(kind == Kind::Directory && self.is_elsewhere(&stat)) && (self.keep)(&path, kind, &stat);
+        let elsewhere = kind == Kind::Directory && self.is_elsewhere(&stat) && !self.tell_mounts;
+        let wanted = !elsewhere && (self.keep)(&path, kind, &stat);
         Ok(wanted.then_some(Entry { path, kind, stat }))
     }
 

@@ -95,6 +95,10 @@ const IGNORED_VALUES: &[(&str, &str)] = &[
 impl ServerArgs {
     fn letters(&mut self, letters: &[u8]) -> Result<(), ArgsError> {
         let options = &mut self.options;
+        if let Some(size) = letters.strip_prefix(b"B") {
+            options.block_size = Some(block_size("block-size", &shown(size))?);
+            return Ok(());
+        }
         for (at, letter) in letters.iter().enumerate() {
             match letter {
                 b'e' => {
@@ -107,7 +111,6 @@ impl ServerArgs {
                 }
                 b'v' => options.verbose = options.verbose.saturating_add(1),
                 b'q' => options.verbose = 0,
-                b'n' => options.dry_run = true,
                 b'l' => options.links = true,
                 b'W' => options.whole_file = true,
                 b'H' => options.hard_links = true,
@@ -130,7 +133,7 @@ impl ServerArgs {
                 b'z' => options.compress = true,
                 b'R' => options.relative = true,
                 b'h' | b'i' | b'P' => {}
-                known @ (b's' | b'b' | b'd' | b'U' | b'N' | b'K' | b'm' | b'y' | b'L' | b'k' | b'C') => {
+                known @ (b'n' | b's' | b'b' | b'd' | b'U' | b'N' | b'K' | b'm' | b'y' | b'L' | b'k' | b'C') => {
                     return Err(ArgsError::Unsupported(format!("-{}", char::from(*known))));
                 }
                 other => return Err(usage(format!("unknown option -{}", shown(&[*other])))),
@@ -345,6 +348,7 @@ mod tests {
         let options = understood(choices).unwrap().options;
         assert_eq!(options.checksum_choice, Some((SumKind::Md5, SumKind::Xxh64)));
         assert!(options.compress && options.timeout == 30);
+        assert_eq!(understood("--server -r -B1000 . d").unwrap().options.block_size, Some(1000));
     }
 
     #[test]
@@ -358,6 +362,7 @@ mod tests {
             ("--server -r --nonsense . d", 1, "--nonsense"),
             ("--server -r --non=sense . d", 1, "--non=sense"),
             ("--server -r? . d", 1, "-?"),
+            ("--server -r -Bx . d", 1, "block-size=x"),
             ("--server -r --timeout=x . d", 1, "--timeout=x"),
             ("--server -r --block-size=131073 . d", 1, "131073"),
             ("--server -r --checksum-choice=md4 . d", 4, "md4"),

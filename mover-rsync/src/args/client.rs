@@ -1,0 +1,457 @@
+//! The command line of users: rsync's, as far as this program goes.
+
+use clap::{ArgAction, Parser};
+
+use super::ArgsError;
+use crate::delta::digest::SumKind;
+use crate::options::{Delete, Items, Options};
+use crate::wire::handshake::{compression_by_name, compression_name, sum_by_name, sum_name};
+use crate::wire::sums::BLOCK_MAX;
+
+const WHAT: &str = "What is kept";
+const HOW: &str = "How it is transferred";
+const DELETING: &str = "Deleting";
+const TELLING: &str = "What is told";
+
+/// Brings a directory to another machine over SSH by differences; rsync or mover-rsync runs there.
+#[derive(Clone, Debug, Default, Parser)]
+#[command(name = "mover-rsync", version, disable_help_flag = true)]
+pub struct Cli {
+    /// Print this help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// As -rlptgoD
+    #[arg(short, long, help_heading = WHAT)]
+    archive: bool,
+    /// Directories with what they hold
+    #[arg(short, long, help_heading = WHAT)]
+    recursive: bool,
+    /// Symbolic links
+    #[arg(short, long, help_heading = WHAT)]
+    links: bool,
+    /// Permissions
+    #[arg(short, long, help_heading = WHAT)]
+    perms: bool,
+    /// Modification times
+    #[arg(short, long, help_heading = WHAT)]
+    times: bool,
+    /// Owners (as root)
+    #[arg(short, long, help_heading = WHAT)]
+    owner: bool,
+    /// Groups
+    #[arg(short, long, help_heading = WHAT)]
+    group: bool,
+    /// Devices, fifos and sockets
+    #[arg(short = 'D', help_heading = WHAT)]
+    devices_and_specials: bool,
+    /// Access control lists (and permissions)
+    #[arg(short = 'A', long, help_heading = WHAT)]
+    acls: bool,
+    /// Extended attributes
+    #[arg(short = 'X', long, help_heading = WHAT)]
+    xattrs: bool,
+    /// Hard links
+    #[arg(short = 'H', long, help_heading = WHAT)]
+    hard_links: bool,
+    /// Owners by number, not by name
+    #[arg(long, help_heading = WHAT)]
+    numeric_ids: bool,
+    /// No times of directories
+    #[arg(short = 'O', long, help_heading = WHAT)]
+    omit_dir_times: bool,
+    /// No times of links
+    #[arg(short = 'J', long, help_heading = WHAT)]
+    omit_link_times: bool,
+
+    /// The remote shell, with arguments
+    #[arg(short = 'e', long, default_value = "ssh", value_name = "COMMAND", help_heading = HOW)]
+    rsh: String,
+    /// The program to run on the other machine
+    #[arg(long, default_value = "rsync", value_name = "PROGRAM", help_heading = HOW)]
+    rsync_path: String,
+    /// Zeros become holes
+    #[arg(short = 'S', long, help_heading = HOW)]
+    sparse: bool,
+    /// Stay on one file system
+    #[arg(short = 'x', long, help_heading = HOW)]
+    one_file_system: bool,
+    /// Compress
+    #[arg(short = 'z', long, help_heading = HOW)]
+    compress: bool,
+    /// zstd, lz4, zlibx, zlib or none
+    #[arg(long, visible_alias = "zc", value_name = "NAME", help_heading = HOW)]
+    compress_choice: Option<String>,
+    /// Of the compression
+    #[arg(long, visible_alias = "zl", value_name = "LEVEL", allow_negative_numbers = true, help_heading = HOW)]
+    compress_level: Option<i32>,
+    /// Compare files by content
+    #[arg(short, long, help_heading = HOW)]
+    checksum: bool,
+    /// xxh128, xxh3, xxh64 or md5
+    #[arg(long, visible_alias = "cc", value_name = "NAME", help_heading = HOW)]
+    checksum_choice: Option<String>,
+    /// Whole files, no differences
+    #[arg(short = 'W', long, help_heading = HOW)]
+    whole_file: bool,
+    /// Blocks of this size in bytes for differences
+    #[arg(short = 'B', long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=i64::from(BLOCK_MAX)), help_heading = HOW)]
+    block_size: Option<u32>,
+    /// Leave files alone that are newer there
+    #[arg(short, long, help_heading = HOW)]
+    update: bool,
+    /// Equal size and time do not mean equal
+    #[arg(short = 'I', long, help_heading = HOW)]
+    ignore_times: bool,
+    /// Equal size means equal
+    #[arg(long, help_heading = HOW)]
+    size_only: bool,
+    /// Only files that exist there
+    #[arg(long, help_heading = HOW)]
+    existing: bool,
+    /// Only files that do not exist there
+    #[arg(long, help_heading = HOW)]
+    ignore_existing: bool,
+    /// Give up after so many seconds of silence
+    #[arg(long, default_value_t = 0, value_name = "SECONDS", help_heading = HOW)]
+    timeout: u64,
+
+    /// What the source does not have, directory by directory
+    #[arg(long, visible_alias = "del", help_heading = DELETING)]
+    delete: bool,
+    /// The same
+    #[arg(long, help_heading = DELETING)]
+    delete_during: bool,
+    /// Before anything else
+    #[arg(long, help_heading = DELETING)]
+    delete_before: bool,
+    /// At the end, what was found on the way
+    #[arg(long, help_heading = DELETING)]
+    delete_delay: bool,
+    /// After everything else
+    #[arg(long, help_heading = DELETING)]
+    delete_after: bool,
+    /// No more than so many
+    #[arg(long, value_name = "NUMBER", help_heading = DELETING)]
+    max_delete: Option<u64>,
+    /// Directories make room for files, whatever they hold
+    #[arg(long, help_heading = DELETING)]
+    force: bool,
+
+    /// A line for everything that changes
+    #[arg(short, long, help_heading = TELLING)]
+    itemize_changes: bool,
+    /// Names of what is transferred, and a summary
+    #[arg(short, long, action = ArgAction::Count, help_heading = TELLING)]
+    verbose: u8,
+    /// Nothing
+    #[arg(short, long, help_heading = TELLING)]
+    quiet: bool,
+    /// Numbers with units
+    #[arg(short = 'h', long, action = ArgAction::Count, help_heading = TELLING)]
+    human_readable: u8,
+    /// What was counted
+    #[arg(long, help_heading = TELLING)]
+    stats: bool,
+    /// Which information, as rsync's words: stats1, stats2, name1, ...
+    #[arg(long, value_name = "WORDS", value_delimiter = ',', help_heading = TELLING)]
+    info: Vec<String>,
+
+    /// DIRECTORY or DIRECTORY/ (its contents), or a file
+    #[arg(required = true, value_name = "SOURCE")]
+    pub source: std::path::PathBuf,
+    /// [USER@]HOST:PATH
+    #[arg(required = true, value_name = "DESTINATION")]
+    pub destination: std::ffi::OsString,
+}
+
+/// What is printed at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Summary {
+    /// Nothing.
+    #[default]
+    None,
+    /// Bytes and speed.
+    Short,
+    /// Everything that was counted.
+    Full,
+}
+
+/// What is shown to the user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Show {
+    /// Item lines.
+    pub items: bool,
+    /// Names.
+    pub names: bool,
+    /// At the end.
+    pub summary: Summary,
+    /// Numbers with units.
+    pub human: bool,
+    /// `--info` as it is passed on.
+    pub deletions: bool,
+}
+
+impl Cli {
+    /// The remote shell and its arguments; quotes keep blanks together.
+    pub fn shell(&self) -> Result<Vec<String>, ArgsError> {
+        let words = words(&self.rsh).ok_or_else(|| ArgsError::Usage(format!("-e {}: a quote is open", self.rsh)))?;
+        if words.is_empty() { Err(ArgsError::Usage("-e names no program".into())) } else { Ok(words) }
+    }
+
+    /// The program there.
+    pub fn program(&self) -> &str {
+        &self.rsync_path
+    }
+
+    /// The options of the transfer.
+    pub fn options(&self) -> Result<Options, ArgsError> {
+        let all = self.archive;
+        let compression = match self.compress_choice.as_deref() {
+            None => None,
+            Some(name) => Some(compression_by_name(name).ok_or_else(|| unknown("--compress-choice", name))?),
+        };
+        let none = compression == Some(crate::wire::handshake::Compression::None);
+        Ok(Options {
+            recursive: all || self.recursive,
+            links: all || self.links,
+            perms: all || self.perms || self.acls,
+            times: all || self.times,
+            owner: all || self.owner,
+            group: all || self.group,
+            devices: all || self.devices_and_specials,
+            specials: all || self.devices_and_specials,
+            acls: self.acls,
+            xattrs: self.xattrs,
+            hard_links: self.hard_links,
+            sparse: self.sparse,
+            one_file_system: self.one_file_system,
+            checksum: self.checksum,
+            whole_file: self.whole_file,
+            update: self.update,
+            ignore_times: self.ignore_times,
+            size_only: self.size_only,
+            omit_dir_times: self.omit_dir_times,
+            omit_link_times: self.omit_link_times,
+            numeric_ids: self.numeric_ids,
+            delete: self.delete_when(),
+            force: self.force,
+            max_delete: self.max_delete,
+            existing: self.existing,
+            ignore_existing: self.ignore_existing,
+            compress: (self.compress || compression.is_some()) && !none,
+            compress_choice: compression.filter(|_| !none),
+            compress_level: self.compress_level,
+            checksum_choice: self.checksum_choice()?,
+            block_size: self.block_size,
+            timeout: self.timeout,
+            items: if self.itemize_changes { Items::Changes } else { Items::None },
+            verbose: self.verbose,
+            ..Options::default()
+        })
+    }
+
+    fn delete_when(&self) -> Delete {
+        if self.delete_before {
+            Delete::Before
+        } else if self.delete_after {
+            Delete::After
+        } else if self.delete_delay {
+            Delete::Delay
+        } else if self.delete || self.delete_during {
+            Delete::During
+        } else {
+            Delete::Never
+        }
+    }
+
+    fn checksum_choice(&self) -> Result<Option<(SumKind, SumKind)>, ArgsError> {
+        let Some(names) = self.checksum_choice.as_deref() else { return Ok(None) };
+        let (transfer, list) = names.split_once(',').unwrap_or((names, names));
+        let find = |name: &str| sum_by_name(name).ok_or_else(|| unknown("--checksum-choice", name));
+        Ok(Some((find(transfer)?, find(list)?)))
+    }
+
+    /// What is shown.
+    pub fn show(&self) -> Show {
+        let word = |name: &str| {
+            let level = |word: &String| {
+                let word = word.to_ascii_lowercase();
+                word.strip_prefix(name).map(|level| level.parse::<u8>().unwrap_or(1))
+            };
+            self.info.iter().rev().find_map(level)
+        };
+        let summary = match word("stats").unwrap_or(if self.stats { 2 } else { self.verbose.min(1) }) {
+            0 => Summary::None,
+            1 => Summary::Short,
+            _ => Summary::Full,
+        };
+        let names = self.verbose > 0 || word("name").is_some_and(|level| level > 0);
+        let quiet = self.quiet;
+        Show {
+            items: self.itemize_changes && !quiet,
+            names: names && !quiet,
+            summary: if quiet { Summary::None } else { summary },
+            human: self.human_readable > 0,
+            deletions: (self.itemize_changes || self.verbose > 0) && !quiet,
+        }
+    }
+
+    /// `--info` as it stands, for the server.
+    pub fn info(&self) -> String {
+        self.info.iter().map(|word| word.to_ascii_uppercase()).collect::<Vec<_>>().join(",")
+    }
+}
+
+fn unknown(option: &str, name: &str) -> ArgsError {
+    ArgsError::Usage(format!("{option}={name}: that name is not known"))
+}
+
+/// Splits at blanks; single and double quotes keep them. `None` if a quote is open at the end.
+fn words(text: &str) -> Option<Vec<String>> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in text.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            None if c == '\'' || c == '"' => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            None if c.is_whitespace() => words.extend(word.take()),
+            Some(_) | None => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}
+
+/// The command line of the server that belongs to these options, in the order of the reference, without the program.
+/// `letters` are our capabilities.
+pub fn server_args(options: &Options, letters: &str, info: &str) -> Vec<String> {
+    let mut args = vec!["--server".to_owned()];
+    let flags = [
+        ('l', options.links),
+        ('O', options.omit_dir_times),
+        ('J', options.omit_link_times),
+        ('W', options.whole_file),
+        ('H', options.hard_links),
+        ('o', options.owner),
+        ('g', options.group),
+        ('D', options.devices),
+        ('t', options.times),
+        ('p', options.perms),
+        ('A', options.acls),
+        ('X', options.xattrs),
+        ('r', options.recursive),
+        ('c', options.checksum),
+        ('I', options.ignore_times),
+        ('u', options.update),
+        ('x', options.one_file_system),
+        ('S', options.sparse),
+        ('z', options.compress && options.compress_choice.is_none()),
+    ];
+    let mut bundle = format!("-{}", "v".repeat(options.verbose.into()));
+    bundle.extend(flags.iter().filter(|(_, set)| *set).map(|(letter, _)| letter));
+    bundle.push_str("e.");
+    bundle.push_str(letters);
+    args.push(bundle);
+    if options.items != Items::None {
+        args.push("--log-format=%i".into());
+    }
+    let mut add = |condition: bool, text: String| {
+        if condition {
+            args.push(text);
+        }
+    };
+    add(options.compress_level.is_some(), format!("--compress-level={}", options.compress_level.unwrap_or_default()));
+    add(options.block_size.is_some(), format!("-B{}", options.block_size.unwrap_or_default()));
+    add(options.timeout > 0, format!("--timeout={}", options.timeout));
+    if let Some((transfer, list)) = options.checksum_choice {
+        let names = if transfer == list { String::new() } else { format!(",{}", sum_name(list)) };
+        add(true, format!("--checksum-choice={}{names}", sum_name(transfer)));
+    }
+    if let Some(choice) = options.compress_choice {
+        add(true, format!("--compress-choice={}", compression_name(choice)));
+    }
+    add(options.max_delete.is_some(), format!("--max-delete={}", options.max_delete.unwrap_or_default()));
+    let delete = match options.delete {
+        Delete::Never => None,
+        Delete::Before => Some("--delete-before"),
+        Delete::During => Some("--delete"),
+        Delete::Delay => Some("--delete-delay"),
+        Delete::After => Some("--delete-after"),
+    };
+    add(delete.is_some(), delete.unwrap_or_default().into());
+    for (set, option) in [
+        (options.force, "--force"),
+        (options.size_only, "--size-only"),
+        (options.numeric_ids, "--numeric-ids"),
+        (options.ignore_existing, "--ignore-existing"),
+        (options.existing, "--existing"),
+    ] {
+        add(set, option.into());
+    }
+    add(!info.is_empty(), format!("--info={info}"));
+    args.push(".".into());
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cli(line: &str) -> Cli {
+        Cli::try_parse_from(line.split(' ')).unwrap()
+    }
+
+    #[test]
+    fn volsyncs_source_sends_what_upstream_sends() {
+        let cli = cli("mover-rsync -aAhHSxz --delete --itemize-changes --info=stats2,misc2 /data/ root@h:.");
+        let options = cli.options().unwrap();
+        let args = server_args(&options, "iLsfxCIvu", &cli.info());
+        let upstream = "--server -lHogDtpArxSze.iLsfxCIvu --log-format=%i --delete --info=STATS2,MISC2 .";
+        assert_eq!(args.join(" "), upstream);
+        let show = cli.show();
+        assert_eq!((show.items, show.summary, show.human), (true, Summary::Full, true));
+        // The server's end understands the same.
+        let understood = super::super::server::parse(&args).unwrap().options;
+        assert_eq!(understood, options);
+    }
+
+    #[test]
+    fn our_options_survive_the_way_to_a_server_of_ours() {
+        for line in [
+            "m -a --checksum-choice=md5 --compress-choice=lz4 s h:d",
+            "m -rltc -B 1000 --timeout=9 --checksum-choice=xxh64,md5 s h:d",
+            "m -aX --delete-after --max-delete=3 --force --size-only --existing s h:d",
+            "m -aIuWOJ --numeric-ids --delete-delay --ignore-existing --zl=-5 -z s h:d",
+        ] {
+            let options = cli(line).options().unwrap();
+            let args = server_args(&options, "LsfxCIvu", "");
+            assert_eq!(super::super::server::parse(&args).unwrap().options, options, "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_names_are_refused() {
+        assert!(cli("m --compress-choice=zip s h:d").options().is_err());
+        assert!(cli("m --checksum-choice=md4 s h:d").options().is_err());
+        assert!(!cli("m --compress-choice=none -z s h:d").options().unwrap().compress);
+    }
+
+    #[test]
+    fn the_shell_is_split_like_a_command_line() {
+        let shell = |text: &str| Cli { rsh: text.into(), ..Cli::default() }.shell().ok();
+        assert_eq!(shell("ssh -p 22 -i '/a b/c'").unwrap(), ["ssh", "-p", "22", "-i", "/a b/c"]);
+        assert_eq!(shell("x \"\"").unwrap(), ["x", ""]);
+        assert_eq!((shell("ssh 'x"), shell("  ")), (None, None));
+    }
+
+    #[test]
+    fn what_is_told_follows_the_words() {
+        assert_eq!(cli("m -a s h:d").show(), Show::default());
+        assert_eq!(cli("m -av s h:d").show().summary, Summary::Short);
+        assert_eq!(cli("m -a --stats s h:d").show().summary, Summary::Full);
+        assert_eq!(cli("m -av --info=stats0 s h:d").show().summary, Summary::None);
+    }
+}

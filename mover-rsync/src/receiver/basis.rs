@@ -1,0 +1,88 @@
+//! The receiver's old file: its block sums for the sender, and its blocks when they are matched.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use crate::delta::digest::SumKind;
+use crate::delta::matcher::append_sums;
+use crate::wire::sums::SumHead;
+
+/// Read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// Appends the block sums of `file` to `out`, which `spill` empties from time to time. What lies beyond its end, when
+/// it shrank meanwhile, counts as zeros: the digest of the whole file finds out.
+pub(super) fn send_sums<E>(
+    file: &File,
+    head: &SumHead,
+    kind: SumKind,
+    seed: i32,
+    buffer: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+    mut spill: impl FnMut(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let block = head.block as usize;
+    let blocks = (CHUNK / block).max(1);
+    buffer.resize(blocks * block, 0);
+    let mut offset = 0;
+    while offset < head.len() {
+        let len = usize::try_from(head.len() - offset).unwrap_or(usize::MAX).min(buffer.len());
+        let filled = read(file, &mut buffer[..len], offset).unwrap_or(0);
+        buffer[filled..len].fill(0);
+        for part in buffer[..len].chunks(block) {
+            append_sums(head, kind, seed, part, out);
+        }
+        offset += len as u64;
+        spill(out)?;
+    }
+    Ok(())
+}
+
+/// Fills as much of `buf` as there is.
+fn read(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match file.read_at(&mut buf[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Gives out blocks of a file; they mostly come in order.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    file: File,
+    buffer: Vec<u8>,
+    /// Where the buffer begins in the file, and how much of it is known.
+    start: u64,
+    len: usize,
+}
+
+impl Blocks {
+    pub(super) fn new(file: File, buffer: Vec<u8>) -> Self {
+        Self { file, buffer, start: 0, len: 0 }
+    }
+
+    /// `len` bytes at `offset`; it is an error if the file ends before.
+    pub(super) fn get(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
+        let known = self.start..self.start + self.len as u64;
+        if !known.contains(&offset) || offset + len as u64 > known.end {
+            self.buffer.resize(CHUNK.max(len), 0);
+            self.len = read(&self.file, &mut self.buffer, offset)?;
+            self.start = offset;
+        }
+        let at = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
+        let block = self.buffer[..self.len].get(at..at + len);
+        block.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the old file got shorter"))
+    }
+
+    /// Gives the buffer back for the next file.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+}

@@ -1,0 +1,213 @@
+//! What is printed for people and for VolSync's log filter: declared here and nowhere else.
+
+use std::io::Write as _;
+
+use volsync_common::path::Shown;
+
+use crate::args::client::{Show, Summary};
+use crate::sender::{Counts, Outcome};
+use crate::wire::frame::Tag;
+use crate::wire::item::Item;
+
+/// Prints a line on standard output; never in a server, whose standard output is the connection. A reader that went away is no reason to stop a transfer.
+pub fn line(text: &str) {
+    let _gone = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Prints text that the peer sent: information on standard output, the rest on standard error.
+pub fn relay(tag: Tag, text: &[u8]) {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    for part in text.split(|b| *b == b'\n') {
+        if tag == Tag::Info { line(&Shown(part).to_string()) } else { eprintln!("{}", Shown(part)) }
+    }
+}
+
+/// Tells of a deletion; a directory's path ends with NUL.
+pub fn deleted(path: &[u8]) {
+    match path.strip_suffix(b"\0") {
+        Some(dir) => line(&format!("*deleting   {}/", Shown(dir))),
+        None => line(&format!("*deleting   {}", Shown(path))),
+    }
+}
+
+/// A line about an item, with `changes` in front.
+pub fn item(changes: Option<&str>, item: &Item, mode: u32, path: &[u8], target: &[u8]) {
+    let dir = if mode & 0o170_000 == 0o040_000 && path != b"/" { "/" } else { "" };
+    let arrow = match &item.name {
+        Some(name) => format!(" => {}", Shown(name)),
+        None if mode & 0o170_000 == 0o120_000 => format!(" -> {}", Shown(target)),
+        None => String::new(),
+    };
+    let changes = changes.map(|changes| format!("{changes} ")).unwrap_or_default();
+    line(&format!("{changes}{}{dir}{arrow}", Shown(path)));
+}
+
+/// Bytes over the connection, and how long it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Sent.
+    pub sent: u64,
+    /// Received.
+    pub received: u64,
+    /// Whole seconds.
+    pub seconds: u64,
+}
+
+/// What was counted, in the words of rsync 3.5: VolSync shows the last two lines in its status.
+pub fn summary(outcome: &Outcome, traffic: Traffic, show: Show) {
+    for text in summary_lines(outcome, traffic, show) {
+        line(&text);
+    }
+}
+
+fn summary_lines(outcome: &Outcome, traffic: Traffic, show: Show) -> Vec<String> {
+    let number = |value: u64| if show.human { with_unit(value) } else { grouped(value) };
+    let mut lines = vec![String::new()];
+    if show.summary == Summary::Full {
+        let deleted = &outcome.deleted;
+        let deleted = Counts {
+            files: deleted.files.into(),
+            directories: deleted.directories.into(),
+            symlinks: deleted.symlinks.into(),
+            devices: deleted.devices.into(),
+            specials: deleted.specials.into(),
+        };
+        let seconds = |millis: u64| format!("{}.{:03} seconds", millis / 1000, millis % 1000);
+        lines.extend([
+            format!("Number of files: {}", kinds(&outcome.files)),
+            format!("Number of created files: {}", kinds(&outcome.created)),
+            format!("Number of deleted files: {}", kinds(&deleted)),
+            format!("Number of regular files transferred: {}", grouped(outcome.transferred)),
+            format!("Total file size: {} bytes", number(outcome.total_size)),
+            format!("Total transferred file size: {} bytes", number(outcome.transferred_size)),
+            format!("Literal data: {} bytes", number(outcome.literal)),
+            format!("Matched data: {} bytes", number(outcome.matched)),
+            format!("File list size: {}", number(outcome.list_size)),
+            format!("File list generation time: {}", seconds(outcome.list_time)),
+            format!("File list transfer time: {}", seconds(0)),
+            format!("Total bytes sent: {}", number(traffic.sent)),
+            format!("Total bytes received: {}", number(traffic.received)),
+            String::new(),
+        ]);
+    }
+    let all = traffic.sent + traffic.received;
+    // Bytes a second over the time and half a second, in hundredths.
+    let rate = all.saturating_mul(200) / (1 + 2 * traffic.seconds);
+    let rate = if show.human && rate >= 100_000 { with_unit(rate / 100) } else { hundredths(rate) };
+    let speedup = outcome.total_size.saturating_mul(100) / all.max(1);
+    lines.push(format!(
+        "sent {} bytes  received {} bytes  {rate} bytes/sec",
+        number(traffic.sent),
+        number(traffic.received)
+    ));
+    lines.push(format!("total size is {}  speedup is {}", number(outcome.total_size), hundredths(speedup)));
+    lines
+}
+
+fn kinds(counts: &Counts) -> String {
+    let all = [
+        ("reg", counts.files),
+        ("dir", counts.directories),
+        ("link", counts.symlinks),
+        ("dev", counts.devices),
+        ("special", counts.specials),
+    ];
+    let total: u64 = all.iter().map(|(_, count)| count).sum();
+    let some = all.iter().filter(|(_, count)| *count > 0);
+    let parts: Vec<_> = some.map(|(name, count)| format!("{name}: {}", grouped(*count))).collect();
+    if parts.is_empty() { grouped(total) } else { format!("{} ({})", grouped(total), parts.join(", ")) }
+}
+
+/// With commas between thousands.
+fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn hundredths(value: u64) -> String {
+    format!("{}.{:02}", grouped(value / 100), value % 100)
+}
+
+/// In thousands, millions and so on, with two decimals.
+fn with_unit(value: u64) -> String {
+    let mut unit = 1000_u64;
+    for letter in ['K', 'M', 'G', 'T', 'P'] {
+        if value < unit {
+            break;
+        }
+        if value / 1000 < unit || letter == 'P' {
+            let rounded = (u128::from(value) * 100 + u128::from(unit) / 2) / u128::from(unit);
+            return format!("{}.{:02}{letter}", rounded / 100, rounded % 100);
+        }
+        unit = unit.saturating_mul(1000);
+    }
+    value.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers of a recorded session of rsync 3.5.0 with VolSync's options.
+    #[test]
+    fn the_summary_is_rsyncs() {
+        let outcome = Outcome {
+            files: Counts { files: 11, directories: 5, symlinks: 3, devices: 2, specials: 1 },
+            created: Counts { files: 10, directories: 4, symlinks: 3, devices: 2, specials: 1 },
+            deleted: crate::wire::stats::Deleted { files: 2, directories: 2, ..Default::default() },
+            transferred: 9,
+            total_size: 85_382,
+            transferred_size: 85_344,
+            literal: 74_144,
+            matched: 11_200,
+            list_time: 1,
+            ..Outcome::default()
+        };
+        let traffic = Traffic { sent: 4611, received: 422, seconds: 1 };
+        let show = Show { summary: Summary::Full, human: true, ..Show::default() };
+        let expected = "
+Number of files: 22 (reg: 11, dir: 5, link: 3, dev: 2, special: 1)
+Number of created files: 20 (reg: 10, dir: 4, link: 3, dev: 2, special: 1)
+Number of deleted files: 4 (reg: 2, dir: 2)
+Number of regular files transferred: 9
+Total file size: 85.38K bytes
+Total transferred file size: 85.34K bytes
+Literal data: 74.14K bytes
+Matched data: 11.20K bytes
+File list size: 0
+File list generation time: 0.001 seconds
+File list transfer time: 0.000 seconds
+Total bytes sent: 4.61K
+Total bytes received: 422
+
+sent 4.61K bytes  received 422 bytes  3.36K bytes/sec
+total size is 85.38K  speedup is 16.96";
+        let found = summary_lines(&outcome, traffic, show).join("\n");
+        assert_eq!(
+            found.replace("speedup is 16.96", "speedup is 16.9x"),
+            expected.replace("speedup is 16.96", "speedup is 16.9x")
+        );
+    }
+
+    #[test]
+    fn numbers_are_grouped_or_have_units() {
+        for (value, plain, human) in [
+            (0, "0", "0"),
+            (999, "999", "999"),
+            (1000, "1,000", "1.00K"),
+            (85_382, "85,382", "85.38K"),
+            (1_234_567, "1,234,567", "1.23M"),
+            (5_000_000_000, "5,000,000,000", "5.00G"),
+        ] {
+            assert_eq!((&grouped(value)[..], &with_unit(value)[..]), (plain, human));
+        }
+        assert_eq!(hundredths(17_404_600), "174,046.00");
+    }
+}

@@ -1,0 +1,209 @@
+//! Answering requests.
+
+use std::io::{self, Write};
+
+use volsync_common::meta::Inode;
+use volsync_common::path::{RelPath, Shown};
+use volsync_common::source::SourceFile;
+use volsync_common::walk::Kind;
+
+use super::Session;
+use super::list::travelling;
+use super::requests::Request;
+use super::source::Source;
+use crate::delta::digest::Whole;
+use crate::delta::matcher::{self, Matcher, Sink};
+use crate::directories::Directories;
+use crate::exit::Fatal;
+use crate::options::Options;
+use crate::session::Agreed;
+use crate::stream::Mux;
+use crate::wire::flist::FileList;
+use crate::wire::frame::{Message, io_error};
+use crate::wire::item::ItemFlags;
+use crate::wire::ndx::Ndx;
+use crate::wire::token::{LITERAL_MAX, TokenWriter};
+use crate::wire::{WireError, xattr};
+
+pub(super) struct Answers<'a> {
+    source: &'a Source,
+    list: FileList,
+    agreed: Agreed,
+    dirs: Directories,
+    tokens: TokenWriter,
+    whole: Whole,
+    matcher: Matcher,
+}
+
+impl<'a> Answers<'a> {
+    pub(super) fn new(source: &'a Source, options: &Options, agreed: Agreed, list: FileList) -> Result<Self, Fatal> {
+        Ok(Self {
+            source,
+            list,
+            agreed,
+            dirs: Directories::new(source.root.clone()),
+            tokens: TokenWriter::new(agreed.compression, agreed.protocol, options.compress_level)?,
+            whole: agreed.sum.whole(),
+            matcher: Matcher::default(),
+        })
+    }
+
+    /// Answers a request, or echoes what the receiving side does by itself.
+    pub(super) fn answer<W: Write>(
+        &mut self,
+        request: Request,
+        session: &mut Session<'_>,
+        out: &mut Mux<W>,
+    ) -> Result<(), Fatal> {
+        let Some(entry) = self.list.get(request.ndx).filter(|entry| entry.active).cloned() else {
+            return Err(WireError::bad("a request for something that is not in the list").into());
+        };
+        let path = self.list.path(&entry).to_vec();
+        let transfer = request.item.flags.any(ItemFlags::TRANSFER);
+        if transfer && entry.kind() != Kind::File {
+            return Err(WireError::bad("a request for the content of something that is no file").into());
+        }
+        let file = if transfer {
+            match self.open(&path) {
+                Ok(file) => Some(file),
+                Err(error) => {
+                    refuse(&path, &error, session);
+                    out.message(&Message::NoSend(request.ndx));
+                    return Ok(());
+                }
+            }
+        } else {
+            None
+        };
+        session.observer.item(&request.item, entry.mode, &path, self.list.target(&entry));
+        if request.item.flags.any(ItemFlags::NEW) {
+            session.outcome.created.add(entry.mode);
+        }
+        let data = out.data();
+        session.ndx.write(Ndx::File(request.ndx), data);
+        request.item.write(data);
+        if let Some(numbers) = &request.xattrs {
+            self.xattrs(&path, numbers, session, data);
+        }
+        if let Some(file) = file {
+            session.outcome.transferred += 1;
+            session.outcome.transferred_size += entry.size;
+            self.content(&path, &file, request, session, out)?;
+        }
+        Ok(out.flush_if_full()?)
+    }
+
+    fn open(&self, path: &[u8]) -> io::Result<SourceFile> {
+        let local = RelPath::new(self.source.local(path)).map_err(io::Error::other)?;
+        SourceFile::open(self.source.root.root(), &local)
+    }
+
+    /// The values of the attributes with these numbers.
+    fn xattrs(&mut self, path: &[u8], numbers: &[usize], session: &mut Session<'_>, out: &mut Vec<u8>) {
+        let mut values = Vec::new();
+        if !numbers.is_empty() {
+            let read = self.dirs.parent(self.source.local(path)).and_then(|(dir, name)| {
+                let inode = Inode::at(&dir, name)?;
+                let names = travelling(inode.xattr_names()?);
+                // One that vanished meanwhile is sent empty: the receiver waits for it.
+                let value = |number: &usize| match names.get(number - 1) {
+                    Some(name) => Ok((*number, inode.xattr(name)?.unwrap_or_default())),
+                    None => Ok((*number, Vec::new())),
+                };
+                numbers.iter().map(value).collect::<io::Result<Vec<_>>>()
+            });
+            match read {
+                Ok(read) => values = read,
+                Err(error) => {
+                    refuse(path, &error, session);
+                    values = numbers.iter().map(|number| (*number, Vec::new())).collect();
+                }
+            }
+        }
+        xattr::write_answer(values.iter().map(|(number, value)| (*number, &value[..])), out);
+    }
+
+    fn content<W: Write>(
+        &mut self,
+        path: &[u8],
+        file: &SourceFile,
+        request: Request,
+        session: &mut Session<'_>,
+        out: &mut Mux<W>,
+    ) -> Result<(), Fatal> {
+        let (head, table) = request.basis.unwrap_or_default();
+        head.write(out.data());
+        let (kind, seed) = (self.agreed.sum, self.agreed.seed);
+        let basis = table.as_ref().map(|table| (table, kind, seed));
+        let mut reading = Reading { file, offset: 0 };
+        let mut sink = Sending { tokens: &mut self.tokens, out, literal: 0, matched: 0 };
+        let sent = self.matcher.send(&mut reading, basis, &mut self.whole, &mut sink)?;
+        session.outcome.literal += sink.literal;
+        session.outcome.matched += sink.matched;
+        self.tokens.end(out.data())?;
+        let mut sum = self.whole.finish();
+        if let Err(error) = sent {
+            refuse(path, &error, session);
+            // So that what was read is not taken for the whole file.
+            sum = sum.spoilt();
+        }
+        out.data().extend_from_slice(sum.as_bytes());
+        Ok(())
+    }
+}
+
+/// Tells that something cannot be sent, and remembers it for the end.
+fn refuse(path: &[u8], error: &io::Error, session: &mut Session<'_>) {
+    if error.kind() == io::ErrorKind::NotFound {
+        eprintln!("rsync: file has vanished: {}", Shown(path));
+        session.outcome.io_error |= io_error::VANISHED;
+    } else {
+        eprintln!("rsync: cannot send {}: {error}", Shown(path));
+        session.outcome.io_error |= io_error::GENERAL;
+    }
+}
+
+/// A file from its beginning up to the size it had when it was opened.
+struct Reading<'a> {
+    file: &'a SourceFile,
+    offset: u64,
+}
+
+impl matcher::Source for Reading<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.file.stat().size.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let len = buf.len().min(left);
+        let filled = self.file.read_at(self.offset, &mut buf[..len])?;
+        self.offset += filled as u64;
+        if filled < len {
+            // A torn file must not be taken for a whole one; the second try opens it anew.
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it got shorter while it was read"));
+        }
+        Ok(filled)
+    }
+}
+
+/// Tokens into the stream, in pieces that keep its frames small.
+struct Sending<'a, W: Write> {
+    tokens: &'a mut TokenWriter,
+    out: &'a mut Mux<W>,
+    literal: u64,
+    matched: u64,
+}
+
+impl<W: Write> Sink for Sending<'_, W> {
+    fn literal(&mut self, data: &[u8]) -> Result<(), WireError> {
+        self.literal += data.len() as u64;
+        for piece in data.chunks(LITERAL_MAX) {
+            self.tokens.literal(piece, self.out.data())?;
+            self.out.flush_if_full()?;
+        }
+        Ok(())
+    }
+
+    fn matched(&mut self, block: u32, content: &[u8]) -> Result<(), WireError> {
+        self.matched += content.len() as u64;
+        self.tokens.matched(block, content, self.out.data())?;
+        self.out.flush_if_full()
+    }
+}

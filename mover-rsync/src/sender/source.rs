@@ -1,0 +1,93 @@
+//! What is sent: a directory's contents, a directory, or one file.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use volsync_common::dest::{Dest, DestOptions};
+use volsync_common::path::Shown;
+
+use crate::exit::{ExitCode, Fatal};
+
+/// An open source. Nothing in it is reached by following links.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The directory that is walked, or that holds the only file.
+    pub(super) root: Dest,
+    /// Its path, for walking.
+    pub(super) path: PathBuf,
+    /// What paths of the list begin with, when the directory itself belongs to the transfer.
+    pub(super) prefix: Option<Vec<u8>>,
+    /// The only file.
+    pub(super) file: Option<Vec<u8>>,
+}
+
+impl Source {
+    /// Opens what the user named: `dir/` and `dir/.` mean the contents of a directory, `dir` the directory with its
+    /// name.
+    pub fn open(path: &Path) -> Result<Self, Fatal> {
+        let bytes = path.as_os_str().as_bytes();
+        let contents = bytes.ends_with(b"/") || bytes.ends_with(b"/.") || matches!(bytes, b"." | b".." | b"");
+        Self::try_open(path, contents || bytes.ends_with(b"/..")).map_err(|error| {
+            Fatal::Other(ExitCode::Partial, format!("cannot read the source {}: {error}", Shown(bytes)))
+        })
+    }
+
+    fn try_open(path: &Path, contents: bool) -> io::Result<Self> {
+        let open = |path: &Path| Dest::open(path, DestOptions::default());
+        let name = path.file_name().map(|name| name.as_bytes().to_vec()).filter(|_| !contents);
+        // A link to a directory is a link, unless a slash follows it.
+        let is_dir = std::fs::symlink_metadata(path)?.is_dir();
+        match name {
+            Some(name) if !is_dir => {
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                Ok(Self { root: open(parent)?, path: parent.into(), prefix: None, file: Some(name) })
+            }
+            name => Ok(Self { root: open(path)?, path: path.into(), prefix: name, file: None }),
+        }
+    }
+
+    /// Where an entry of the list is, from the root; `.` for the root itself.
+    pub(super) fn local<'a>(&self, path: &'a [u8]) -> &'a [u8] {
+        let Some(prefix) = &self.prefix else { return path };
+        match path.strip_prefix(&prefix[..]) {
+            Some([b'/', rest @ ..]) => rest,
+            _ => b".",
+        }
+    }
+
+    /// What something below the root is called in the list.
+    pub(super) fn listed(&self, local: &[u8]) -> Vec<u8> {
+        match (&self.prefix, local) {
+            (None, local) => local.to_vec(),
+            (Some(prefix), b".") => prefix.clone(),
+            (Some(prefix), local) => [prefix, &b"/"[..], local].concat(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slash_at_the_end_means_the_contents() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join("d")).unwrap();
+        std::fs::write(temp.path().join("f"), b"").unwrap();
+        std::os::unix::fs::symlink("d", temp.path().join("l")).unwrap();
+        let open = |path: &str| Source::open(Path::new(&format!("{}/{path}", temp.path().display())));
+        for path in ["d/", "d/.", "l/"] {
+            let source = open(path).unwrap();
+            assert_eq!((source.prefix.clone(), source.file.clone()), (None, None), "{path}");
+            assert_eq!((source.local(b"x"), source.listed(b".")), (&b"x"[..], b".".to_vec()));
+        }
+        let dir = open("d").unwrap();
+        assert_eq!((dir.listed(b"."), dir.listed(b"x/y")), (b"d".to_vec(), b"d/x/y".to_vec()));
+        assert_eq!((dir.local(b"d"), dir.local(b"d/x/y")), (&b"."[..], &b"x/y"[..]));
+        for file in ["f", "l"] {
+            assert_eq!(open(file).unwrap().file, Some(file.as_bytes().to_vec()));
+        }
+        assert_eq!(open("none").unwrap_err().code(), 23);
+    }
+}

@@ -1,0 +1,122 @@
+//! The connection to the other machine: a remote shell as a child process.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use crate::exit::{ExitCode, Fatal};
+
+/// Where the other side is: `[USER@]HOST:PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remote {
+    user: Option<OsString>,
+    host: OsString,
+    /// There, as bytes; empty is the home directory.
+    path: Vec<u8>,
+}
+
+impl Remote {
+    /// `None` when there is no host: a colon after a slash belongs to a path. IPv6 addresses stand in brackets.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let (place, path) = split_host(text)?;
+        let (user, host) = match place.iter().rposition(|b| *b == b'@') {
+            Some(at) => (Some(&place[..at]), &place[at + 1..]),
+            None => (None, place),
+        };
+        let host = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
+        if host.is_empty() || host.starts_with(b"-") || user.is_some_and(|user| user.starts_with(b"-")) {
+            return None;
+        }
+        let os = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        Some(Self { user: user.filter(|user| !user.is_empty()).map(os), host: os(host), path: path.to_vec() })
+    }
+
+    /// Starts `program` with `args` there, by the remote shell `shell`.
+    pub(crate) fn start(&self, shell: &[String], program: &str, args: &[String]) -> Result<Connection, Fatal> {
+        let Some((name, rest)) = shell.split_first() else {
+            return Err(Fatal::Other(ExitCode::Usage, "no remote shell".into()));
+        };
+        let mut command = Command::new(name);
+        command.args(rest);
+        if let Some(user) = &self.user {
+            command.arg("-l").arg(user);
+        }
+        command.arg(&self.host).arg(program);
+        command.args(args.iter().map(|arg| OsString::from_vec(escaped(arg.as_bytes()))));
+        let path = if self.path.is_empty() { &b"."[..] } else { &self.path };
+        command.arg(OsString::from_vec(escaped(path)));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|error| {
+            Fatal::Other(ExitCode::StartClient, format!("cannot start the remote shell {name}: {error}"))
+        })?;
+        match (child.stdin.take(), child.stdout.take()) {
+            (Some(to), Some(from)) => Ok(Connection { child, to, from }),
+            _ => Err(Fatal::Other(ExitCode::StartClient, "the remote shell has no streams".into())),
+        }
+    }
+}
+
+/// The place before the colon and the path after it.
+fn split_host(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    // In brackets colons belong to the address.
+    let after = match text.iter().position(|b| *b == b'[') {
+        Some(open) if !text[..open].contains(&b'/') => text.iter().position(|b| *b == b']')?,
+        _ => 0,
+    };
+    let colon = after + text[after..].iter().position(|b| *b == b':')?;
+    let host = &text[..colon];
+    (!host.contains(&b'/')).then(|| (host, &text[colon + 1..]))
+}
+
+/// A running remote shell.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) child: Child,
+    pub(crate) to: ChildStdin,
+    pub(crate) from: ChildStdout,
+}
+
+/// An argument for a POSIX shell: a backslash before every byte that could mean something to it.
+fn escaped(arg: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(arg.len());
+    for byte in arg {
+        if b"!#$&;|<>(){}\"'` \t\r\\*?[]~".contains(byte) {
+            text.push(b'\\');
+        }
+        // A newline cannot be escaped that way, only quoted.
+        if *byte == b'\n' { text.extend_from_slice(b"'\n'") } else { text.push(*byte) }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_told_from_paths() {
+        let parsed = |text: &str| {
+            let remote = Remote::parse(text.as_bytes())?;
+            let user = remote.user.map(|user| user.to_string_lossy().into_owned());
+            Some((user, remote.host.to_string_lossy().into_owned(), String::from_utf8(remote.path).unwrap()))
+        };
+        let expect = |user: Option<&str>, host: &str, path: &str| {
+            Some((user.map(ToOwned::to_owned), host.to_owned(), path.to_owned()))
+        };
+        assert_eq!(parsed("root@h:."), expect(Some("root"), "h", "."));
+        assert_eq!(parsed("h:/a:b"), expect(None, "h", "/a:b"));
+        assert_eq!(parsed("root@[fd00::1]:/d"), expect(Some("root"), "fd00::1", "/d"));
+        assert_eq!(parsed("[::1]:"), expect(None, "::1", ""));
+        for local in ["/a:b", "./a:b", "a", ":x", "-oProxyCommand=x:y", "-u@h:x", "a/[b:c"] {
+            assert_eq!(parsed(local), None, "{local}");
+        }
+    }
+
+    #[test]
+    fn a_shell_gives_arguments_back_as_they_were() {
+        let hard = b"a b$HOME;`id`*?[x]{1,2}'\"\\\n#~!&|<>()\t\xff".to_vec();
+        let mut script = b"printf %s ".to_vec();
+        script.extend(escaped(&hard));
+        let out = Command::new("sh").arg("-c").arg(OsString::from_vec(script)).output().unwrap();
+        assert_eq!(out.stdout, hard);
+    }
+}

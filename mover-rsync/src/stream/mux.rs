@@ -1,0 +1,103 @@
+//! The outgoing direction.
+
+use std::io::Write;
+
+use crate::wire::WireError;
+use crate::wire::frame::{HEADER, Message, Tag, header};
+
+/// Sent when this much has gathered. Stock peers write frames below 64 KiB themselves.
+const FULL: usize = 32 * 1024;
+
+/// A stream that gathers values and messages and sends them in frames.
+#[derive(Debug)]
+pub struct Mux<W> {
+    sink: W,
+    /// Whole frames, then room for a header and the data that will follow it.
+    buffer: Vec<u8>,
+    /// Where that header stands.
+    open: usize,
+    framed: bool,
+    written: u64,
+}
+
+impl<W: Write> Mux<W> {
+    /// A stream that has no frames yet.
+    pub fn new(sink: W) -> Self {
+        let mut buffer = Vec::with_capacity(2 * FULL);
+        buffer.resize(HEADER, 0);
+        Self { sink, buffer, open: 0, framed: false, written: 0 }
+    }
+
+    /// From here on there are frames. What was gathered must be sent before.
+    pub fn framed(&mut self) {
+        self.framed = true;
+    }
+
+    /// Where values are appended to.
+    pub fn data(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Bytes sent so far, frames included.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Sends what was gathered if it is a lot.
+    pub fn flush_if_full(&mut self) -> Result<(), WireError> {
+        if self.buffer.len() < FULL { Ok(()) } else { self.flush() }
+    }
+
+    /// Sends what was gathered.
+    pub fn flush(&mut self) -> Result<(), WireError> {
+        let start = if self.framed { 0 } else { HEADER };
+        self.close();
+        let bytes = self.buffer.get(start..).unwrap_or_default();
+        self.written += bytes.len() as u64;
+        let sent = if bytes.is_empty() { Ok(()) } else { self.sink.write_all(bytes).and_then(|()| self.sink.flush()) };
+        self.buffer.clear();
+        self.reopen();
+        sent.map_err(broken)
+    }
+
+    /// Adds a message after everything that was gathered.
+    pub fn message(&mut self, message: &Message) {
+        self.close();
+        self.buffer.extend_from_slice(&message.encode());
+        self.reopen();
+    }
+
+    /// Keeps the connection alive.
+    pub fn keep_alive(&mut self) -> Result<(), WireError> {
+        self.close();
+        self.buffer.extend_from_slice(&header(Tag::Data, 0));
+        self.reopen();
+        self.flush()
+    }
+
+    /// Writes the header of the open frame, or takes its room away if there is no data.
+    fn close(&mut self) {
+        let len = self.buffer.len() - self.open - HEADER;
+        if len == 0 {
+            self.buffer.truncate(self.open);
+        } else {
+            self.buffer[self.open..self.open + HEADER].copy_from_slice(&header(Tag::Data, len));
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.open = self.buffer.len();
+        self.buffer.extend_from_slice(&[0; HEADER]);
+    }
+
+    /// The stream itself, after sending what was gathered.
+    pub fn into_inner(mut self) -> Result<W, WireError> {
+        self.flush()?;
+        Ok(self.sink)
+    }
+}
+
+/// A peer that is gone is found by writing as well as by reading.
+fn broken(error: std::io::Error) -> WireError {
+    if error.kind() == std::io::ErrorKind::BrokenPipe { WireError::Ended } else { WireError::Io(error) }
+}

@@ -1,0 +1,178 @@
+//! Two ends of an rsync session, stock or ours, with a remote shell between them: `sh` on this machine, or a real sshd.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use walkdir::WalkDir;
+
+use crate::process::{self, Outcome, Running};
+use crate::tree::{Ignore, Tree};
+use crate::{mover, peers};
+
+/// What VolSync's source passes to rsync.
+pub const VOLSYNC: &str = "-aAhHSxz --delete --itemize-changes --info=stats2,misc2";
+
+/// Whose program an end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The real rsync.
+    Stock,
+    /// `mover-rsync`.
+    Ours,
+}
+
+impl End {
+    /// Its program.
+    pub fn program(self) -> PathBuf {
+        match self {
+            Self::Stock => peers::tool("rsync"),
+            Self::Ours => mover::program("mover-rsync", &["mover-rsync/src"]),
+        }
+    }
+}
+
+/// All pairs of which at least one end is ours: client, server.
+pub const PAIRS: [(End, End); 3] = [(End::Stock, End::Ours), (End::Ours, End::Stock), (End::Ours, End::Ours)];
+
+/// A remote shell.
+#[derive(Debug)]
+pub enum Shell {
+    /// Runs the command here.
+    Local(TempDir),
+    /// A real connection to this machine.
+    Ssh(Sshd),
+}
+
+impl Shell {
+    /// One that runs the command here, as `ssh` would hand it to a shell there.
+    pub fn local() -> Self {
+        let dir = TempDir::with_prefix("rsh-").unwrap();
+        let script = dir.path().join("rsh");
+        fs::write(&script, "#!/bin/sh\nwhile [ \"$1\" != peer ]; do shift; done\nshift\nexec sh -c \"$*\"\n").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        Self::Local(dir)
+    }
+
+    fn command(&self) -> String {
+        match self {
+            Self::Local(dir) => dir.path().join("rsh").display().to_string(),
+            Self::Ssh(sshd) => sshd.client(),
+        }
+    }
+
+    fn host(&self) -> &'static str {
+        match self {
+            Self::Local(_) => "peer",
+            Self::Ssh(_) => "127.0.0.1",
+        }
+    }
+}
+
+/// Pushes `source` to `destination`.
+pub fn push(shell: &Shell, (client, server): (End, End), options: &str, source: &str, destination: &Path) -> Outcome {
+    process::run(&mut push_command(shell, (client, server), options, source, destination))
+}
+
+/// The command of [`push`].
+pub fn push_command(
+    shell: &Shell,
+    (client, server): (End, End),
+    options: &str,
+    source: &str,
+    destination: &Path,
+) -> Command {
+    let mut command = Command::new(client.program());
+    command.args(options.split_whitespace()).arg("-e").arg(shell.command());
+    command.arg(format!("--rsync-path={}", server.program().display())).arg(source);
+    command.arg(format!("{}:{}", shell.host(), destination.display()));
+    command
+}
+
+/// Lines about items and deletions.
+pub fn items(outcome: &Outcome) -> Vec<String> {
+    let text = String::from_utf8_lossy(&outcome.stdout).into_owned();
+    let lines = text.lines().take_while(|line| !line.starts_with("Number of files"));
+    lines.filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect()
+}
+
+/// Panics unless both trees are equal but for `ignore`, hard links and device numbers included.
+#[track_caller]
+pub fn assert_same(wanted: &Path, found: &Path, ignore: Ignore) {
+    Tree::of(wanted).assert_same(&Tree::of(found), ignore);
+    assert_eq!(inodes(wanted), inodes(found), "hard links and devices");
+}
+
+/// For each path the first path with the same inode, and the device number.
+fn inodes(dir: &Path) -> BTreeMap<PathBuf, (PathBuf, u64)> {
+    let mut first = BTreeMap::new();
+    let mut all = BTreeMap::new();
+    for entry in WalkDir::new(dir).sort_by_file_name().min_depth(1) {
+        let path = entry.unwrap().into_path();
+        let meta = fs::symlink_metadata(&path).unwrap();
+        let path = path.strip_prefix(dir).unwrap().to_owned();
+        if !meta.is_dir() {
+            let first = first.entry((meta.dev(), meta.ino())).or_insert_with(|| path.clone()).clone();
+            all.insert(path, (first, meta.rdev()));
+        }
+    }
+    all
+}
+
+/// An OpenSSH server of this machine for the calling user; ends with the value.
+#[derive(Debug)]
+pub struct Sshd {
+    dir: TempDir,
+    port: u16,
+    _process: Running,
+}
+
+impl Sshd {
+    /// Starts one with keys of its own. It needs root, as sshd does.
+    pub fn start() -> Self {
+        let dir = TempDir::with_prefix("sshd-").unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for key in ["host", "user"] {
+            let mut keygen = Command::new(peers::tool("ssh-keygen"));
+            process::run(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(at(key))).success();
+        }
+        fs::create_dir_all("/run/sshd").unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        fs::write(
+            at("config"),
+            format!(
+                "Port {port}\nListenAddress 127.0.0.1\nHostKey {host}\nAuthorizedKeysFile {keys}\nPidFile none\n\
+                 StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nMaxStartups 100\n",
+                host = at("host").display(),
+                keys = at("user.pub").display(),
+            ),
+        )
+        .unwrap();
+        let process = Running::start(Command::new(peers::tool("sshd")).args(["-D", "-e", "-f"]).arg(at("config")));
+        let sshd = Self { dir, port, _process: process };
+        sshd.wait();
+        sshd
+    }
+
+    fn wait(&self) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(Instant::now() < deadline, "sshd does not listen");
+            std::thread::yield_now();
+        }
+    }
+
+    fn client(&self) -> String {
+        let key = self.dir.path().join("user");
+        format!(
+            "ssh -F none -p {} -i {} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+            self.port,
+            key.display()
+        )
+    }
+}
