@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use verifier::CertificateRefused;
-use verifier::{AcceptAnything, AsGoDoes};
+use verifier::{AcceptAnything, AsGoDoes, Later};
 
 /// Whom to trust and how to present oneself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,11 +67,12 @@ pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
     let setup = |error: rustls::Error| TlsError::Setup(error.to_string());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let builder = builder.map_err(setup)?.dangerous();
-    let builder = if trust.insecure {
-        builder.with_custom_certificate_verifier(Arc::new(AcceptAnything::new(&provider)))
-    } else {
-        builder.with_custom_certificate_verifier(Arc::new(verifier(trust, provider)?))
+    let verifier: Arc<dyn ServerCertVerifier> = match (trust.insecure, trust.custom_ca.as_slice()) {
+        (true, _) => Arc::new(AcceptAnything::new(&provider)),
+        (false, []) => Arc::new(Later::new(provider, || (system_roots(), "the system's roots"))),
+        (false, files) => Arc::new(custom(files, provider)?),
     };
+    let builder = builder.with_custom_certificate_verifier(verifier);
     let mut config = match &trust.client_cert {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => builder.with_client_auth_cert(read_chain(chain)?, read_key(key)?).map_err(setup)?,
@@ -92,13 +94,9 @@ pub fn explain(error: &io::Error) -> Option<String> {
     })
 }
 
-fn verifier(trust: &Trust, provider: Arc<CryptoProvider>) -> Result<AsGoDoes, TlsError> {
-    if trust.custom_ca.is_empty() {
-        let verifier = AsGoDoes::new(system_roots(), provider, "the system's roots");
-        return verifier.map_err(TlsError::Setup);
-    }
+fn custom(files: &[PathBuf], provider: Arc<CryptoProvider>) -> Result<AsGoDoes, TlsError> {
     let mut anchors = Vec::new();
-    for path in &trust.custom_ca {
+    for path in files {
         anchors.extend(read_chain(path)?);
     }
     AsGoDoes::new(anchors, provider, "the custom CA").map_err(TlsError::Setup)

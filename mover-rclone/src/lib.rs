@@ -12,5 +12,6 @@ pub mod permissions;
 pub mod s3;
 mod spelling;
 pub mod spool;
+mod standard;
 pub mod store;
 pub mod sync;

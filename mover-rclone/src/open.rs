@@ -3,6 +3,7 @@
 //! Two steps, because a section may carry flags: [`resolve`] reads the configuration and asks nobody, then [`Opener`]
 //! makes stores of what was found, all on one HTTP client.
 
+mod facts;
 mod network;
 mod s3;
 
@@ -158,6 +159,17 @@ impl Resolved {
     }
 }
 
+impl Kind {
+    /// Stands in for the bucket of a path that names none.
+    fn name_a_bucket(&mut self) {
+        match self {
+            Self::Crypt(_, _, inner) => inner.name_a_bucket(),
+            Self::Plain(remote) if remote.path.iter().all(|b| *b == b'/') => remote.path = b"bucket".to_vec(),
+            Self::Plain(_) => {}
+        }
+    }
+}
+
 /// Makes places of what was resolved.
 pub struct Opener<'a> {
     /// The environment.
@@ -186,6 +198,15 @@ impl Opener<'_> {
             },
             _ => self.store(resolved).map(Place::Store),
         }
+    }
+
+    /// What would be used of a remote, a line a fact. Sends nothing. Of an s3 remote without a bucket all but that is
+    /// checked.
+    pub fn examine(&self, mut resolved: Resolved) -> Result<Vec<String>, OpenError> {
+        resolved.kind.name_a_bucket();
+        let facts = facts::of(&resolved.kind);
+        self.store(resolved)?;
+        Ok(facts)
     }
 
     /// A store, also of a directory. Sends nothing.
@@ -220,7 +241,7 @@ impl Opener<'_> {
     }
 
     fn s3_with(&self, remote: &Remote, options: &GlobalOptions, http: Client) -> Result<S3Store, Reason> {
-        let settings = s3::settings(remote)?;
+        let settings = s3::settings(remote, options)?;
         let identity = CredentialSource::new(s3::credentials(&remote.options)?, http.clone())?;
         let files = options.transfers.map(|files| files.max(1) as usize);
         let deps = S3Deps {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tempfile::{NamedTempFile, TempPath};
 use tokio::runtime::{Builder, Runtime};
-use volsync_embedded_s3::{Server, ServerOptions};
+use volsync_embedded_s3::{Gate, Server, ServerOptions};
 
 use crate::servers::S3Endpoint;
 
@@ -13,7 +13,7 @@ use crate::servers::S3Endpoint;
 pub struct Embedded {
     server: Server,
     ca: Option<TempPath>,
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 impl Embedded {
@@ -36,7 +36,14 @@ impl Embedded {
             file.write_all(pem.as_bytes()).unwrap();
             file.into_temp_path()
         });
-        Self { server, ca, _runtime: runtime }
+        Self { server, ca, runtime }
+    }
+
+    /// Waits until a request stands at `gate`.
+    #[track_caller]
+    pub fn wait_at(&self, gate: &Gate) {
+        let reached = self.runtime.block_on(gate.reached(crate::process::LIMIT));
+        assert!(reached, "no request came to the gate, but {:?}", self.server.recorder().counts());
     }
 
     /// Requests seen, faults to come, objects stored.

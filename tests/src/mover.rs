@@ -38,6 +38,15 @@ pub fn run<S: AsRef<OsStr>>(args: &[S], env: &[(&str, &str)]) -> Outcome {
     process::run(&mut command(home.path(), args, env))
 }
 
+/// Runs our mover by the name that the operator starts it by, with no variables but `env`.
+#[track_caller]
+pub fn run_job(env: &[(&str, &str)]) -> Outcome {
+    let home = TempDir::with_prefix("mover-home-").unwrap();
+    let name = home.path().join("active.sh");
+    std::os::unix::fs::symlink(binary(), &name).unwrap();
+    process::run(Command::new(&name).env_clear().env("HOME", home.path()).envs(env.iter().copied()))
+}
+
 /// The command of [`run`], with `home` as its home.
 pub fn command<S: AsRef<OsStr>>(home: &Path, args: &[S], env: &[(&str, &str)]) -> Command {
     let mut command = Command::new(binary());

@@ -22,6 +22,7 @@ fn it_holds_the_binary_and_its_names_only() {
     let described: Vec<_> = described.map(|line| String::from_utf8(line).unwrap()).collect();
     let expected = [
         "bin/bash -> /usr/bin/mover-rclone",
+        "bin/rm -> /usr/bin/mover-rclone",
         "bin/sh -> /usr/bin/mover-rclone",
         "etc/group",
         "etc/passwd",
@@ -48,7 +49,16 @@ fn the_operators_command_starts_for_any_user() {
     for user in [0, 1234, 1_000_680_000] {
         let outcome =
             image.run(user, &["/bin/bash", "-c", "/mover-rclone/active.sh"], &[("DIRECTION", "source")], &mounts);
-        // runc's own failures are 1 with its name in the text, a program that cannot be started 126 and 127.
-        assert!(!outcome.text().contains("runc") && ![126, 127].contains(&outcome.code()), "{outcome}");
+        assert!(outcome.text().ends_with("error: RCLONE_DEST_PATH must be defined\n"), "{outcome}");
+        assert_eq!(outcome.code(), 1);
     }
+}
+
+#[test]
+fn who_wants_a_shell_is_told_what_there_is_instead() {
+    let image = Image::load("mover-rclone");
+    let outcome = image.run(1234, &["/bin/sh", "-c", "ls"], &[], &[]).exits(127);
+    assert!(outcome.text().contains("There is no shell in this image"), "{outcome}");
+    let outcome = image.run(1234, &["/bin/rm", "/etc/passwd"], &[], &[]).exits(1);
+    assert!(outcome.text().contains("only removes /tmp/exit-debug-if-removed"), "{outcome}");
 }

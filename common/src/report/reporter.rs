@@ -42,7 +42,7 @@ pub struct Settings {
     pub stats: Duration,
     /// `--stats-log-level`; a dry run raises it to NOTICE.
     pub stats_level: Level,
-    /// `--stats-one-line`, `--stats-one-line-date`.
+    /// `--stats-one-line`, `--stats-one-line-date`, or [`Style::LineThenBlock`].
     pub style: Style,
     /// `--dry-run`: actions are told as skipped.
     pub dry_run: bool,
@@ -65,6 +65,8 @@ pub enum Style {
     OneLine,
     /// `--stats-one-line-date`.
     DatedLine,
+    /// In between one line, at the end the block: for a log that somebody reads later.
+    LineThenBlock,
 }
 
 /// What a run is; every part is safe to print and has no secret.
@@ -259,7 +261,7 @@ impl Reporter {
         inner.put_away(bars.as_ref());
         let counts = inner.last_counts();
         if inner.stats > Duration::ZERO || counts.errors > 0 {
-            inner.print(&counts, state.last_error.clone());
+            inner.print(&counts, inner.style, state.last_error.clone());
         }
         if let Some(events) = &inner.events {
             let last_error = state.last_error.clone();
@@ -332,7 +334,8 @@ impl Inner {
         }
         let counts = self.counters.snapshot();
         if state.bars.is_none() || self.log.is_redirected() {
-            self.print(&counts, state.last_error.clone());
+            let style = if self.style == Style::LineThenBlock { Style::OneLine } else { self.style };
+            self.print(&counts, style, state.last_error.clone());
         }
         if let Some(events) = &self.events {
             let last_error = state.last_error.clone();
@@ -340,13 +343,13 @@ impl Inner {
         }
     }
 
-    fn print(&self, counts: &Snapshot, last_error: Option<String>) {
+    fn print(&self, counts: &Snapshot, style: Style, last_error: Option<String>) {
         if !self.log.enabled(self.stats_level) {
             return;
         }
         let elapsed = self.started.elapsed();
-        let text = match self.style {
-            Style::Block => block(counts, elapsed),
+        let text = match style {
+            Style::Block | Style::LineThenBlock => block(counts, elapsed),
             Style::OneLine => one_line(counts, None),
             Style::DatedLine => one_line(counts, Some(&self.log.date())),
         };

@@ -1,7 +1,8 @@
 //! Certificate verification as Go does it, on top of webpki, with failures in words.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -168,6 +169,72 @@ impl ServerCertVerifier for AsGoDoes {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// [`AsGoDoes`] with roots that are read when the first certificate comes: the system's are some hundred files and take
+/// 35 ms, which a run over plain http never needs.
+pub(super) struct Later {
+    provider: Arc<CryptoProvider>,
+    roots: fn() -> (Vec<CertificateDer<'static>>, &'static str),
+    verifier: OnceLock<Result<AsGoDoes, String>>,
+}
+
+impl Later {
+    /// `roots` gives the certificates and how messages call them.
+    pub(super) fn new(
+        provider: Arc<CryptoProvider>,
+        roots: fn() -> (Vec<CertificateDer<'static>>, &'static str),
+    ) -> Self {
+        Self { provider, roots, verifier: OnceLock::new() }
+    }
+}
+
+impl fmt::Debug for Later {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Later").field("verifier", &self.verifier).finish_non_exhaustive()
+    }
+}
+
+impl ServerCertVerifier for Later {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verifier = self.verifier.get_or_init(|| {
+            let (roots, anchors) = (self.roots)();
+            AsGoDoes::new(roots, Arc::clone(&self.provider), anchors)
+        });
+        match verifier {
+            Ok(verifier) => verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+            Err(why) => Err(Error::General(why.clone())),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

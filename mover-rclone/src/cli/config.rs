@@ -3,12 +3,17 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 
+use std::sync::Arc;
+
+use volsync_common::budget::Budget;
 use volsync_common::exit::ExitCode;
+use volsync_common::path::Shown;
 
 use super::command::{Action, Command};
-use super::session::Session;
+use super::session::{Session, hasher};
 use super::{Env, Failure};
 use crate::config::{ConfigSource, dump};
+use crate::open::resolve;
 
 /// What `command` prints.
 pub fn run(command: &'static Command, rest: &[OsString], env: &Env) -> Result<Vec<u8>, Failure> {
@@ -51,11 +56,15 @@ fn file(source: &ConfigSource) -> String {
 }
 
 fn check(session: &Session, name: Option<&[u8]>) -> Result<Vec<u8>, Failure> {
-    let mut verdicts = dump::check(&session.config, &*session.env, &session.flags);
-    if let Some(name) = name {
-        let name = name.strip_suffix(b":").unwrap_or(name);
-        let name = volsync_common::path::Shown(name).to_string();
-        verdicts.retain(|verdict| verdict.name == name);
+    let opener = session.opener(&Budget::new(0), Arc::default(), hasher()?);
+    let examine = |name: &[u8]| {
+        let resolved = resolve(&session.config, &*session.env, &session.flags, name);
+        resolved.and_then(|resolved| opener.examine(resolved)).map_err(|error| error.why.to_string())
+    };
+    let name = name.map(|name| name.strip_suffix(b":").unwrap_or(name));
+    let verdicts = dump::check(&session.config, &*session.env, name, &examine);
+    if let Some(name) = name.filter(|_| verdicts.is_empty()) {
+        return Err(Failure::Usage(format!("there is no remote {}: see mover-rclone listremotes", Shown(name))));
     }
     let (report, fine) = dump::check_report(&verdicts);
     if fine {

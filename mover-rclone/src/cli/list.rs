@@ -1,21 +1,21 @@
 //! `ls`: size and path of every object that the filters let pass.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 use volsync_common::exit::ExitCode;
+use volsync_common::report::units::short_bytes;
 use volsync_common::time::Timestamp;
 
 use super::command::Command;
 use super::session::{Session, hasher};
 use super::{Env, Failure, process};
-use crate::config::value::size_text;
 use crate::filter::Filter;
 use crate::flags::GlobalOptions;
+use crate::standard::standard;
 use crate::store::{Listed, Listing, Store};
 
 struct Prepared {
@@ -65,8 +65,9 @@ async fn list(command: &'static str, prepared: &Prepared) -> Result<(), Failure>
 fn write(listing: &Listing, prepared: &Prepared, out: &mut impl Write) -> io::Result<()> {
     for object in listing.iter().filter(|object| takes_part(object, prepared)) {
         let size = object.size;
-        let size = if prepared.options.human_readable { size_text(size) } else { size.to_string() };
-        writeln!(out, "{size:>9} {}", as_rclone_shows(object.path))?;
+        let size = if prepared.options.human_readable { short_bytes(size) } else { size.to_string() };
+        write!(out, "{size:>9} ")?;
+        out.write_all(&[&*standard(object.path), b"\n"].concat())?;
     }
     out.flush()
 }
@@ -79,43 +80,4 @@ fn takes_part(object: &Listed<'_>, prepared: &Prepared) -> bool {
         && !deep
         && slashes.all(|at| filter.include_directory(&object.path[..at]))
         && filter.include_file(object.path, object.size, object.mtime.unwrap_or(*now), *now)
-}
-
-/// A name in the form that rclone has inside (its `lib/encoder`, `Standard`): control characters as their pictures, bytes
-/// that are not UTF-8 as `‛` and two hexadecimal digits. One object is one line.
-fn as_rclone_shows(path: &[u8]) -> String {
-    const QUOTE: char = '\u{201b}';
-    let mut out = String::with_capacity(path.len());
-    for chunk in path.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '\0'..='\x1f' => out.extend(char::from_u32(0x2400 + u32::from(c))),
-                '\x7f' => out.push('\u{2421}'),
-                '\u{2400}'..='\u{241f}' | '\u{2421}' => out.extend([QUOTE, c]),
-                c => out.push(c),
-            }
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(out, "{QUOTE}{byte:02X}");
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::as_rclone_shows;
-
-    #[test]
-    fn a_name_is_one_line() {
-        let cases: [(&[u8], &str); 4] = [
-            (b"a/b c", "a/b c"),
-            (b"new\nline\x7f", "new\u{240a}line\u{2421}"),
-            ("\u{240a}".as_bytes(), "\u{201b}\u{240a}"),
-            (b"latin1-\xe9", "latin1-\u{201b}E9"),
-        ];
-        for (path, expect) in cases {
-            assert_eq!(as_rclone_shows(path), expect);
-        }
-    }
 }

@@ -209,7 +209,7 @@ fn reporting(options: &GlobalOptions, log: Log, title: Title, in_job: bool) -> r
     report::Settings {
         stats: options.stats,
         stats_level,
-        style: if in_job { Style::Block } else { style },
+        style: if in_job { Style::LineThenBlock } else { style },
         dry_run: options.dry_run,
         terminal: !in_job && report::on_terminal(),
         events: if options.json { Some(Box::new(io::stdout())) } else { None },

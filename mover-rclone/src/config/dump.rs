@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 
 use volsync_common::path::Shown;
 
+use super::Config;
 use super::env::Environment;
 use super::ini::names_secret;
 use super::options::{OptionSpec, UNSUPPORTED, nearest, table};
-use super::resolve::{BackendFlags, config_variable};
+use super::resolve::config_variable;
 use super::value::Kind;
-use super::{Config, RemoteString};
 
 /// All sections as JSON, byte for byte as `rclone config dump` prints it: keys sorted, four blanks, no final newline.
 pub fn dump(config: &Config, env: &dyn Environment) -> String {
@@ -214,34 +214,36 @@ pub struct Verdict {
     pub kind: String,
     /// Why it cannot be used; `None` if it can.
     pub problem: Option<String>,
+    /// What would be used.
+    pub facts: Vec<String>,
     /// What is odd about it.
     pub warnings: Vec<String>,
 }
 
-/// Looks at every section and every remote of the environment without connecting anywhere.
-pub fn check(config: &Config, env: &dyn Environment, flags: &dyn BackendFlags) -> Vec<Verdict> {
+/// Opens a remote, connecting nowhere: what would be used, or why it cannot be.
+pub type Examine<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<String>, String>;
+
+/// Looks at every section and every remote of the environment, or at one.
+pub fn check(config: &Config, env: &dyn Environment, only: Option<&[u8]>, examine: Examine<'_>) -> Vec<Verdict> {
     let mut names: Vec<Vec<u8>> = config.sections().into_iter().map(<[u8]>::to_vec).collect();
     names.extend(remotes(config, env).into_iter().map(|(name, _)| name));
     let mut seen = BTreeSet::new();
-    names.retain(|name| seen.insert(name.clone()));
-    names.iter().filter(|name| !Config::is_default(name)).map(|name| verdict(config, env, flags, name)).collect()
+    names.retain(|name| seen.insert(name.clone()) && only.is_none_or(|only| only == name));
+    names.iter().filter(|name| !Config::is_default(name)).map(|name| verdict(config, env, examine, name)).collect()
 }
 
-fn verdict(config: &Config, env: &dyn Environment, flags: &dyn BackendFlags, name: &[u8]) -> Verdict {
+fn verdict(config: &Config, env: &dyn Environment, examine: Examine<'_>, name: &[u8]) -> Verdict {
     let text = String::from_utf8_lossy(name);
     let from_env = env.non_empty(&config_variable(&text, "type"));
     let kind = from_env.or_else(|| config.stored(name, b"type")).unwrap_or_default();
     let kind = String::from_utf8_lossy(&kind).into_owned();
-    let problem = if kind.is_empty() {
-        Some("it has no type, so it is no remote".to_owned())
-    } else {
-        RemoteString::parse(&[name, b":"].concat())
-            .map_err(|e| e.to_string())
-            .and_then(|what| config.open(&what, env, flags).map_err(|e| e.to_string()))
-            .err()
+    let found = match kind.as_str() {
+        "" => Err("it has no type, so it is no remote".to_owned()),
+        _ => examine(&[name, b":"].concat()),
     };
+    let (facts, problem) = found.map_or_else(|problem| (Vec::new(), Some(problem)), |facts| (facts, None));
     let warnings = table(&kind).map(|options| unknown_keys(config, name, options)).unwrap_or_default();
-    Verdict { name: Shown(name).to_string(), kind: Shown(kind.as_bytes()).to_string(), problem, warnings }
+    Verdict { name: Shown(name).to_string(), kind: Shown(kind.as_bytes()).to_string(), problem, facts, warnings }
 }
 
 fn unknown_keys(config: &Config, section: &[u8], options: &'static [OptionSpec]) -> Vec<String> {
@@ -270,8 +272,8 @@ pub fn check_report(verdicts: &[Verdict]) -> (String, bool) {
         };
         let kind = if v.kind.is_empty() { String::new() } else { format!(" ({})", v.kind) };
         let _ = writeln!(out, "[{}]{kind} {state}", v.name);
-        for warning in &v.warnings {
-            let _ = writeln!(out, "    {warning}");
+        for line in v.facts.iter().chain(&v.warnings) {
+            let _ = writeln!(out, "    {line}");
         }
     }
     (out, verdicts.iter().all(|v| v.problem.is_none()))
@@ -290,6 +292,7 @@ pub fn describe_options(options: &[OptionSpec]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RemoteString;
     use super::super::env::MapEnv;
     use super::super::resolve::NoFlags;
     use super::*;
@@ -337,11 +340,17 @@ mod tests {
     #[test]
     fn checking_names_what_is_wrong() {
         let file = b"[ok]\ntype=s3\nacess_key_id=x\n[bad]\ntype=s3\nchunk_size=1x\n[g]\ntype=b2\n[n]\na=b\n[a b-]\ntype=local\n[x-]\ntype=local\n";
-        let verdicts = check(&Config::parse(file).unwrap(), &MapEnv::default(), &NoFlags);
+        let config = Config::parse(file).unwrap();
+        let examine = |name: &[u8]| {
+            let what = RemoteString::parse(name).map_err(|e| e.to_string())?;
+            let remote = config.open(&what, &MapEnv::default(), &NoFlags).map_err(|e| e.to_string())?;
+            Ok(vec![format!("it is {}", remote.name)])
+        };
+        let verdicts = check(&config, &MapEnv::default(), None, &examine);
         let (report, fine) = check_report(&verdicts);
         assert!(!fine);
         for line in [
-            "[ok] (s3) ok\n    unknown key acess_key_id is ignored; did you mean access_key_id?\n",
+            "[ok] (s3) ok\n    it is ok\n    unknown key acess_key_id is ignored; did you mean access_key_id?\n",
             "[bad] (s3) cannot be used: couldn't parse config item \"chunk_size\" = \"1x\" as fs.SizeSuffix",
             "[g] (b2) cannot be used: type = b2 is not supported by this mover; it supports s3, local, alias, crypt.",
             "[n] cannot be used: it has no type",

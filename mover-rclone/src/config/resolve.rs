@@ -92,7 +92,7 @@ pub enum OptionError {
         why: &'static str,
     },
     /// A password that is not obscured.
-    #[error("couldn't decrypt {key}: {why}")]
+    #[error("failed to decrypt {key}: {why}")]
     Reveal {
         /// The option.
         key: &'static str,
@@ -176,6 +176,12 @@ struct Given {
 impl Options {
     fn get(&self, key: &str) -> Result<&Given, OptionError> {
         self.values.get(key).ok_or_else(|| OptionError::Unknown(key.to_owned()))
+    }
+
+    /// What was given, as `KEY = VALUE`, secrets hidden.
+    pub fn given(&self) -> Vec<String> {
+        let given = self.values.iter().filter(|(_, given)| given.explicit);
+        given.map(|(key, given)| format!("{key} = {:?}", DebugGiven(given))).collect()
     }
 
     /// Whether the value was given anywhere, even if it is the default.
@@ -278,7 +284,7 @@ impl fmt::Debug for DebugGiven<'_> {
             Parsed::Text(value) => write!(f, "{}", Shown(value)),
             Parsed::Bool(value) => write!(f, "{value}"),
             Parsed::Number(value) => write!(f, "{value}"),
-            Parsed::Tristate(value) => write!(f, "{value:?}"),
+            Parsed::Tristate(value) => f.write_str(value.map_or("unset", |v| if v { "true" } else { "false" })),
             Parsed::Encoding(value) => write!(f, "{value:?}"),
             Parsed::List(value) => f.debug_list().entries(value.iter().map(|v| Shown(v).to_string())).finish(),
         }

@@ -214,16 +214,6 @@ pub fn size(value: &[u8]) -> Result<i64, ValueError> {
     Ok(bytes as i64)
 }
 
-/// Bytes as rclone writes them (`fs/sizesuffix.go`): `5Mi`, `1.5Gi`, at most three digits after the dot.
-#[expect(clippy::cast_precision_loss, reason = "rounded to three digits anyway")]
-pub fn size_text(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    let power = bytes.checked_ilog2().unwrap_or(0) / 10;
-    let Some(unit) = (power as usize).checked_sub(1).and_then(|at| UNITS.get(at)) else { return bytes.to_string() };
-    let number = format!("{:.3}", bytes as f64 / f64::from(power * 10).exp2());
-    format!("{}{unit}", number.trim_end_matches('0').trim_end_matches('.'))
-}
-
 fn power(unit: u8) -> Result<f64, ValueError> {
     let exponent = match unit.to_ascii_uppercase() {
         b'K' => 1,
@@ -629,22 +619,6 @@ mod tests {
         assert!(wrong.starts_with("bad encoding \"slash\": possible values are: Asterisk, BackQuote, "), "{wrong}");
         assert!(wrong.ends_with(", SingleQuote, Slash, SquareBracket"), "{wrong}");
         assert!(Encoding::parse(b"-1").is_err() && Encoding::parse(b",").is_err());
-    }
-
-    #[test]
-    fn sizes_are_written_as_they_are_read() {
-        let cases = [
-            (0, "0"),
-            (1023, "1023"),
-            (1 << 10, "1Ki"),
-            (123_456, "120.562Ki"),
-            (5 << 20, "5Mi"),
-            (1 << 30, "1Gi"),
-            (u64::MAX, "16Ei"),
-        ];
-        for (bytes, expect) in cases {
-            assert_eq!(size_text(bytes), expect);
-        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub use options::FilterOptions;
 use names::Names;
 use rules::RuleSet;
 
+use crate::standard::standard;
+
 /// Why filters cannot be used. Nothing is transferred then: a filter that means something else deletes the wrong files.
 #[derive(Debug, Error)]
 pub enum FilterError {
@@ -123,7 +125,7 @@ impl Filter {
     pub fn include_name(&self, path: &[u8]) -> bool {
         match &self.names {
             Some(names) => names.has_file(path),
-            None => self.rules.files.includes(&as_go_sees(path)),
+            None => self.rules.files.includes(&as_go_sees(&standard(path))),
         }
     }
 
@@ -133,7 +135,7 @@ impl Filter {
             _ if path.is_empty() => true,
             Some(names) => names.has_directory(path),
             None => {
-                let mut path = as_go_sees(path).into_owned();
+                let mut path = as_go_sees(&standard(path)).into_owned();
                 path.push('/');
                 self.rules.directories.includes(&path)
             }

@@ -2,7 +2,8 @@
 //!
 //! As rclone 1.75 (`fs/fshttp`): they are set after the request is signed, so no signature covers them, and replace what
 //! we would send under the same name. Those that would break the framing of the message are left out, as Go's `net/http`
-//! leaves them out. `--header-upload` and `--header-download` are not these: the S3 layer signs them.
+//! leaves them out. `--header-upload` and `--header-download` are written the same way, but the S3 layer sets and signs
+//! them.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
@@ -35,8 +36,14 @@ impl ExtraHeaders {
         given.into_iter().map(|text| split(text.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Those whose name is wanted, and the names of the others.
+    pub fn choose(self, wanted: impl Fn(&str) -> bool) -> (Self, Vec<String>) {
+        let (kept, others): (Vec<_>, Vec<_>) = self.0.into_iter().partition(|(name, _)| wanted(name.as_str()));
+        (Self(kept), others.into_iter().map(|(name, _)| name.to_string()).collect())
+    }
+
     /// Sets them.
-    pub(super) fn apply(&self, headers: &mut HeaderMap) {
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         for (name, value) in self.0.iter().filter(|(name, _)| !FRAMING.contains(name)) {
             headers.insert(name.clone(), value.clone());
         }

@@ -26,7 +26,7 @@ pub enum NetworkError {
     /// The proxy of `--http-proxy`.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
-    /// A `--header`.
+    /// A `--header`, `--header-upload` or `--header-download`.
     #[error("--header: {0}")]
     Header(#[from] NoHeader),
     /// `--bind`.

@@ -3,13 +3,15 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use thiserror::Error;
+use volsync_common::report::units::short_bytes;
 
-use crate::config::value::size_text;
 use crate::config::{OptionError, Options, Remote};
+use crate::flags::GlobalOptions;
+use crate::http::ExtraHeaders;
 use crate::s3::S3Settings;
 use crate::s3::credentials::CredentialOptions;
 
-use super::Reason;
+use super::{NetworkError, Reason};
 
 /// Smallest part of a multipart upload (AWS, "Amazon S3 multipart upload limits").
 const MIN_PART: u64 = 5 << 20;
@@ -20,10 +22,10 @@ const MAX_PUT: u64 = 5 << 30;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// Below what S3 allows.
-    #[error("s3: chunk size: {} is less than {}", size_text(*.0), size_text(MIN_PART))]
+    #[error("s3: chunk size: {} is less than {}", short_bytes(*.0), short_bytes(MIN_PART))]
     SmallParts(u64),
     /// Above what S3 allows.
-    #[error("s3: upload cutoff: {} is greater than {}", size_text(*.0), size_text(MAX_PUT))]
+    #[error("s3: upload cutoff: {} is greater than {}", short_bytes(*.0), short_bytes(MAX_PUT))]
     LargePut(u64),
     /// Which one counts?
     #[error("s3: can't use sse_customer_key and sse_customer_key_base64 at the same time")]
@@ -43,7 +45,7 @@ pub enum Refusal {
 }
 
 /// The settings of the store. What the options cannot change is as `docs/compat-rclone.md`, "S3", says.
-pub(super) fn settings(remote: &Remote) -> Result<S3Settings, Reason> {
+pub(super) fn settings(remote: &Remote, options: &GlobalOptions) -> Result<S3Settings, Reason> {
     let o = &remote.options;
     let (bucket, path) = split(remote)?;
     Ok(S3Settings {
@@ -81,8 +83,29 @@ pub(super) fn settings(remote: &Remote) -> Result<S3Settings, Reason> {
         use_dual_stack: o.bool("use_dual_stack")?,
         use_accelerate_endpoint: o.bool("use_accelerate_endpoint")?,
         leave_parts_on_error: o.bool("leave_parts_on_error")?,
+        upload_headers: upload_headers(options)?,
+        download_headers: ExtraHeaders::parse(&options.header_download).map_err(NetworkError::Header)?,
         encoding: o.encoding("encoding")?.0,
     })
+}
+
+/// What rclone knows how to set on an upload (its `backend/s3/s3.go`); it only complains about others.
+fn upload_headers(options: &GlobalOptions) -> Result<ExtraHeaders, NetworkError> {
+    const KNOWN: [&str; 7] = [
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-type",
+        "if-none-match",
+        "x-amz-tagging",
+    ];
+    let known = |name: &str| KNOWN.contains(&name) || name.starts_with("x-amz-meta-");
+    let (kept, others) = ExtraHeaders::parse(&options.header_upload)?.choose(known);
+    for name in others {
+        tracing::error!("Don't know how to set key \"{name}\" on upload");
+    }
+    Ok(kept)
 }
 
 /// Who signs.

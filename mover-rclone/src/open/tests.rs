@@ -108,7 +108,9 @@ fn failures_name_the_argument_in_rclones_words() {
 
 #[test]
 fn a_customer_key_may_come_in_base64_with_its_sum() {
-    let key = |arg: &str| s3::settings(found(arg).unwrap().remotes()[0]).unwrap().sse_customer_key;
+    let (flags, _) = Flags::parse(&MapEnv::default(), "sync", &[]).unwrap();
+    let options = GlobalOptions::new(&flags, Timestamp::default()).unwrap();
+    let key = |arg: &str| s3::settings(found(arg).unwrap().remotes()[0], &options).unwrap().sse_customer_key;
     assert_eq!(key("r,sse_customer_key=abc:b"), b"abc");
     assert_eq!(key("r,sse_customer_key_base64=YWJj,sse_customer_key_md5=kAFQmDzST7DWlj99KOF/cg==:b"), b"abc");
 }

@@ -63,7 +63,8 @@ impl S3Store {
     async fn begin(&self, request: &PutRequest<'_>, key: &[u8], whole: Md5) -> Result<String, StoreError> {
         let call = Call::new("CreateMultipartUpload", Method::POST, Some(key.to_vec())).query("uploads", "");
         let chksum = (!self.settings.disable_checksum).then_some(whole);
-        let call = describe(call, &self.settings, request.path, request.mtime, chksum, request.metadata)?;
+        let mut call = describe(call, &self.settings, request.path, request.mtime, chksum, request.metadata)?;
+        self.settings.upload_headers.apply(&mut call.headers);
         let answer = self.client.send(call).await?;
         let id = xml::field(&answer.bytes, "UploadId").ok().flatten().filter(|id| !id.is_empty());
         id.ok_or_else(|| protocol("CreateMultipartUpload", request, "the answer has no UploadId"))

@@ -39,6 +39,7 @@ impl S3Store {
             .header("range", range.unwrap_or_default())?
             .header("if-match", request.if_match.unwrap_or_default())?;
         let mut call = self.client.named(customer_key(payer(call, &self.settings)?, &self.settings)?);
+        self.settings.download_headers.apply(&mut call.headers);
         call.collect = false;
         let subject = call.subject();
         let wrong = |reason: &str| StoreError::new(StoreErrorKind::Protocol, "GetObject", subject.clone(), reason);

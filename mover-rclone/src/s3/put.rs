@@ -48,6 +48,7 @@ impl S3Store {
         let mut call = describe(call, &self.settings, request.path, request.mtime, chksum, request.metadata)?
             .header("content-md5", base64(&sum))?
             .body(body);
+        self.settings.upload_headers.apply(&mut call.headers);
         call.content = true;
         let answer = self.client.send(call).await?;
         let etag = answer.header("etag").and_then(etag_md5).filter(|_| self.quirks.etag_is_md5);

@@ -1,6 +1,7 @@
 //! What a user can say about an S3 remote (rclone 1.75 `backend/s3/s3.go`, `docs/compat-rclone.md`, "S3").
 
 use super::quirks::Quirks;
+use crate::http::ExtraHeaders;
 
 /// Options of the backend that change what goes over the wire; `Option` is "the provider decides" where it can.
 #[derive(Clone, Debug)]
@@ -73,6 +74,10 @@ pub struct S3Settings {
     pub use_accelerate_endpoint: bool,
     /// Leave parts of a failed upload.
     pub leave_parts_on_error: bool,
+    /// Set on what creates an object, and signed (`--header-upload`).
+    pub upload_headers: ExtraHeaders,
+    /// Set on what reads an object, and signed (`--header-download`).
+    pub download_headers: ExtraHeaders,
     /// Set of characters that keys replace, in rclone's bits.
     pub encoding: u32,
 }
@@ -117,6 +122,8 @@ impl Default for S3Settings {
             use_dual_stack: false,
             use_accelerate_endpoint: false,
             leave_parts_on_error: false,
+            upload_headers: ExtraHeaders::default(),
+            download_headers: ExtraHeaders::default(),
             encoding: DEFAULT_ENCODING,
         }
     }

@@ -199,6 +199,17 @@ async fn a_dated_line_has_the_date_twice() {
 }
 
 #[tokio::test]
+async fn a_log_for_later_has_lines_and_the_block_at_the_end() {
+    let bench = bench(Level::Info, |settings| settings.style = Style::LineThenBlock);
+    bench.reporter.0.interval();
+    bench.reporter.finish();
+    let logged = bench.logged();
+    assert_eq!(logged.len(), 2, "{logged:?}");
+    assert_eq!(logged[0], "INFO  :           0 B / 0 B, -, 0 B/s, ETA -\n");
+    assert!(logged[1].contains("\nElapsed time:"), "{logged:?}");
+}
+
+#[tokio::test]
 async fn a_run_too_short_to_be_measured_has_a_speed() {
     let bench = bench(Level::Info, |_| {});
     let counters = bench.reporter.counters();
