@@ -20,6 +20,9 @@ use crate::store::{BoxFuture, Listed, ListingBuilder, StoreError, StoreErrorKind
 /// Ranges listed side by side at most; the request limiter decides how many really are.
 const RANGES: usize = 128;
 
+/// Pages that a range should have at least: at its end it reads up to a page that belongs to the next one.
+const PAGES_A_RANGE: usize = 4;
+
 /// Pages of the listing by `/` without one directory on them before it stops looking for more.
 const BARREN: usize = 2;
 
@@ -150,6 +153,7 @@ pub(super) async fn list(
     };
     let from = first.keys.last().cloned().unwrap_or_default();
     let points = split_points(pages, &from).await?;
+    let points = thinned(points, &first.keys, keys.prefix());
     if !ascends(&first.keys, &[], None) {
         return chain(pages, &sink, ListingBuilder::default(), &first, Some(rest)).await;
     }
@@ -183,7 +187,23 @@ async fn chain(
     Ok(all)
 }
 
-/// Beginnings of directories after `from`, ascending, thinned out to the number of ranges.
+/// As many of the points as make ranges of some pages each, if the directories to come are like those of the first page.
+fn thinned(points: Vec<Vec<u8>>, first: &[Vec<u8>], prefix: &[u8]) -> Vec<Vec<u8>> {
+    let directory = |key: &Vec<u8>| {
+        let rest = key.get(prefix.len()..).unwrap_or_default();
+        rest.iter().position(|b| *b == b'/').map(|at| rest[..at].to_vec())
+    };
+    let mut directories: Vec<_> = first.iter().map(directory).collect();
+    directories.dedup();
+    let known = directories.len().max(1);
+    // In pages: each of the first page's directories holds 1 / known of a page.
+    let pages = points.len() / known;
+    let wanted = (pages / PAGES_A_RANGE).min(RANGES - 1);
+    let step = points.len().checked_div(wanted).unwrap_or(usize::MAX).max(1);
+    points.into_iter().skip(step - 1).step_by(step).take(wanted).collect()
+}
+
+/// Beginnings of directories after `from`, ascending.
 async fn split_points(pages: &dyn Pages, from: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut points: Vec<Vec<u8>> = Vec::new();
     let mut barren = 0;
@@ -198,8 +218,7 @@ async fn split_points(pages: &dyn Pages, from: &[u8]) -> Result<Vec<Vec<u8>>, St
     points.retain(|p| p.as_slice() > from);
     points.sort_unstable();
     points.dedup();
-    let step = points.len().div_ceil(RANGES).max(1);
-    Ok(points.into_iter().step_by(step).collect())
+    Ok(points)
 }
 
 /// Lists `(from, p1]`, `(p1, p2]`, ... side by side; `None` when the server does not keep to ranges.

@@ -38,11 +38,7 @@ impl S3Store {
         let size = request.source.len();
         let shown = request.path.to_string();
         let _memory = self.memory.reserve(size).await;
-        let (body, sum) = read_exact(request.source.clone(), 0, size, &shown).await?;
-        if request.md5.is_some_and(|known| known != sum) {
-            return Err(changed(&shown));
-        }
-        still_the_same(request.source.clone(), &shown).await?;
+        let (body, sum) = content(request, &shown).await?;
         let call = self.client.named(Call::new("PutObject", Method::PUT, Some(self.key(request.path)?)));
         let chksum = (!self.quirks.etag_is_md5 && !self.settings.disable_checksum).then_some(sum);
         let mut call = describe(call, &self.settings, request.path, request.mtime, chksum, request.metadata)?
@@ -92,6 +88,24 @@ pub(super) fn changed(subject: &str) -> StoreError {
 fn unreadable(subject: &str, error: std::io::Error) -> StoreError {
     let base = StoreError::new(StoreErrorKind::SourceRead, "PutObject", subject, format!("reading the file: {error}"));
     StoreError { source: Some(Box::new(error)), ..base }
+}
+
+/// The whole content and its MD5, of one and the same state of the source.
+async fn content(request: &PutRequest<'_>, subject: &str) -> Result<(Bytes, Md5), StoreError> {
+    if let Some(body) = request.source.in_memory() {
+        let sum = request.md5.unwrap_or_else(|| volsync_md5::md5(&body));
+        return Ok((body, sum));
+    }
+    let source = request.source.clone();
+    let size = usize::try_from(source.len()).map_err(|e| unreadable(subject, std::io::Error::other(e)))?;
+    let read = move || {
+        let mut buf = vec![0; size];
+        let same = source.read_full(0, &mut buf)? == size && source.unchanged()?;
+        let sum = volsync_md5::md5(&buf);
+        Ok(same.then(|| (Bytes::from(buf), sum)))
+    };
+    let read = blocking(subject, read).await?;
+    read.filter(|(_, sum)| request.md5.is_none_or(|known| known == *sum)).ok_or_else(|| changed(subject))
 }
 
 /// Runs file work on a blocking thread.

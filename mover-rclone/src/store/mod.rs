@@ -93,6 +93,10 @@ pub trait Source: Send + Sync {
     }
     /// Reads into `buf` from `offset`: at least one byte, but none at the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+    /// The whole content, if it is in memory already and cannot change: then nothing needs a thread that may block.
+    fn in_memory(&self) -> Option<Bytes> {
+        None
+    }
     /// Fills `buf` from `offset` with as many calls as it takes; less means that the content ended there.
     fn read_full(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let mut done = 0;

@@ -15,7 +15,7 @@ use volsync_common::report::Transfer;
 use volsync_common::time::Timestamp;
 use volsync_md5::Md5 as Hasher;
 
-use super::commit::{Committer, Finished};
+use super::commit::{self, Arrived, Committer, Finished};
 use super::feed;
 use super::item::{Item, ItemKind};
 use super::metadata;
@@ -46,6 +46,7 @@ pub(super) async fn download(
     committer: &Committer,
     item: &Item,
     replacing: bool,
+    again: bool,
 ) -> Result<Ended, Failed> {
     let Some(dest) = local.dest.clone() else {
         return Err(Failed::new(Problem::new(&item.path, "the destination is not open for writing"), Cure::None));
@@ -58,6 +59,11 @@ pub(super) async fn download(
         return Ok(Ended::Stored);
     }
     let options = &run.context.options;
+    // Metadata is set on the open file, and a second attempt is to tell here how it ends.
+    if item.size <= SMALL && !again && !options.metadata {
+        job.arrive(transfer, committer, replacing).await?;
+        return Ok(Ended::Sealed);
+    }
     let in_ranges = options.multi_thread_cutoff.is_some_and(|cutoff| item.size >= cutoff.max(2 * RANGE));
     let (temp, meta) = if in_ranges && options.multi_thread_streams > 1 {
         job.in_ranges(&transfer).await?
@@ -93,16 +99,7 @@ impl Download<'_> {
 
     /// The content must have this hash, if one is known.
     fn verify(&self, meta: &ObjectMeta, sum: Md5) -> Result<(), Failed> {
-        let expect = meta.md5.filter(|_| !self.run.context.options.ignore_checksum);
-        match expect {
-            Some(expect) if expect != sum => {
-                let hex = |sum: Md5| format!("{:032x}", u128::from_be_bytes(sum));
-                let text =
-                    format!("corrupted on transfer: md5 hashes differ src \"{}\" vs dst \"{}\"", hex(expect), hex(sum));
-                Err(Failed::new(Problem::new(&self.item.path, text), Cure::Retry))
-            }
-            _ => Ok(()),
-        }
+        commit::verify(self.item, meta.md5.filter(|_| !self.run.context.options.ignore_checksum), sum)
     }
 
     async fn create(&self, size: u64) -> Result<Arc<Temp>, Failed> {
@@ -113,10 +110,6 @@ impl Download<'_> {
     async fn in_one(&self, transfer: &Transfer) -> Result<(Arc<Temp>, ObjectMeta), Failed> {
         let mut body = self.open(None, None).await?;
         let meta = body.meta.clone();
-        if meta.size <= SMALL {
-            let temp = self.small(&mut body, &meta, transfer).await?;
-            return Ok((temp, meta));
-        }
         let _memory = self.run.context.budget.reserve(2 * WRITE).await;
         let temp = self.create(meta.size).await?;
         let mut sum = Hasher::new();
@@ -140,23 +133,23 @@ impl Download<'_> {
         Ok((temp, meta))
     }
 
-    async fn small(&self, body: &mut Steady, meta: &ObjectMeta, transfer: &Transfer) -> Result<Arc<Temp>, Failed> {
+    /// Collects a small object and hands it over to be checked and written.
+    async fn arrive(&self, transfer: Transfer, committer: &Committer, replacing: bool) -> Result<(), Failed> {
+        let mut body = self.open(None, None).await?;
+        let meta = body.meta.clone();
         let size = usize::try_from(meta.size).unwrap_or(usize::MAX);
-        let _memory = self.run.context.budget.reserve(size).await;
-        let mut pieces = self.gather(body, transfer).await?.unwrap_or_default();
+        if meta.size > 2 * SMALL {
+            return Err(Failed::new(Problem::new(&self.item.path, "the object grew meanwhile"), Cure::Retry));
+        }
+        let memory = self.run.context.budget.reserve(size).await;
+        let mut pieces = self.gather(&mut body, &transfer).await?.unwrap_or_default();
         let content = if pieces.len() == 1 { pieces.swap_remove(0) } else { Bytes::from(pieces.concat()) };
         if content.len() != size {
             return Err(Failed::new(Problem::new(&self.item.path, "the object ended early"), Cure::Retry));
         }
-        let sum = self.run.context.hasher.hash_bytes(content.clone()).await;
-        self.verify(meta, sum)?;
-        let (dest, path) = (self.dest.clone(), self.item.path.clone());
-        let write = move || {
-            let temp = dest.create(&path, content.len() as u64)?;
-            temp.write_at(0, &content)?;
-            Ok(temp)
-        };
-        blocking(write).await.map(Arc::new).map_err(self.io("failed to write the file"))
+        let mtime = meta.mtime.unwrap_or_else(Timestamp::now);
+        let item = self.item.clone();
+        committer.write(Arrived { content, md5: meta.md5, mtime, transfer, item, replacing, memory }).await
     }
 
     /// About [`WRITE`] bytes as they come; `None` at the end.

@@ -30,6 +30,9 @@ const MOST_CHECKS: usize = 32;
 /// Work that comparisons brought up and that waits for room; above it no new work is taken.
 const MOST_WAITING: usize = 2048;
 
+/// Transfers that wait, some of them with their content, above which no further comparison begins.
+const MOST_LOADED: usize = 512;
+
 /// How long work under way may go on after a signal.
 const LAST_CALL: Duration = Duration::from_millis(2500);
 
@@ -132,7 +135,7 @@ impl Executor {
     fn wait(&mut self, work: Work) {
         match work {
             Work::Transfer { .. } => self.waiting_transfers.push_back(work),
-            Work::Check(..) | Work::CheckSmall(_) => self.waiting_checks.push_back(work),
+            Work::Check(..) | Work::CheckSmall(_) | Work::Load(_) => self.waiting_checks.push_back(work),
         }
     }
 
@@ -144,6 +147,7 @@ impl Executor {
     /// Starts of what waits as much as the limits allow.
     fn start_waiting(&mut self, plan_ended: bool) {
         while self.checking < MOST_CHECKS
+            && self.waiting_transfers.len() < MOST_LOADED
             && let Some(work) = self.waiting_checks.pop_front()
         {
             self.start(work);
@@ -169,7 +173,11 @@ impl Executor {
                 self.checking += 1;
                 self.tasks.spawn(async move { Done::Checked(check(&run, source, dest).await) });
             }
-            Work::Transfer { item, replacing, md5 } => {
+            Work::Load(items) => {
+                self.checking += 1;
+                self.tasks.spawn(async move { Done::Checked(load(&run, items).await) });
+            }
+            Work::Transfer { item, replacing, md5, content } => {
                 if !self.within_limits(&item) {
                     return;
                 }
@@ -177,7 +185,7 @@ impl Executor {
                 self.run.context.counters.transfer_planned(item.size);
                 let transfers = self.transfers.clone();
                 self.tasks.spawn(async move {
-                    transfers.transfer(item, replacing, md5).await;
+                    transfers.transfer(item, replacing, md5, content).await;
                     Done::Transferred
                 });
             }
@@ -281,11 +289,37 @@ async fn follow(run: &Arc<Run>, source: Item, dest: &Item, verdict: Verdict) -> 
             }
             Vec::new()
         }
-        Verdict::Transfer(md5) => vec![Work::Transfer { item: source, replacing: true, md5 }],
+        Verdict::Transfer(md5) => vec![Work::Transfer { item: source, replacing: true, md5, content: None }],
     }
 }
 
-/// Compares a batch of small files on one thread.
+/// Reads a batch of small files for their upload. One that cannot be read, or changed, goes the way of large files, which
+/// knows what to do.
+async fn load(run: &Arc<Run>, items: Vec<Item>) -> Vec<Work> {
+    let transfer = |item, loaded: Option<(small::Content, crate::store::Md5)>| {
+        let (content, md5) = loaded.unzip();
+        Work::Transfer { item, replacing: false, md5, content }
+    };
+    let Side::Local(local) = &run.source else { return items.into_iter().map(|item| transfer(item, None)).collect() };
+    let root = local.root.clone();
+    let bytes: u64 = items.iter().map(|item| item.size).sum();
+    let memory = run.context.budget.reserve(usize::try_from(bytes).unwrap_or(usize::MAX)).await;
+    let read = tokio::task::spawn_blocking(move || {
+        let loaded = small::load(&root, &items.iter().collect::<Vec<_>>(), memory);
+        (items, loaded)
+    });
+    match read.await {
+        Ok((items, loaded)) => {
+            items.into_iter().zip(loaded).map(|(item, loaded)| transfer(item, loaded.ok().flatten())).collect()
+        }
+        Err(error) => {
+            run.problems.report(Problem::new("", format!("a task of this program failed: {error}")));
+            Vec::new()
+        }
+    }
+}
+
+/// Compares a batch of small files on one thread. What differs is uploaded from the content that was read.
 async fn check_small(run: &Arc<Run>, pairs: Vec<(Item, Item)>) -> Vec<Work> {
     let (Side::Local(local), local_is_source) = (match &run.source {
         Side::Local(_) => (&run.source, true),
@@ -294,13 +328,15 @@ async fn check_small(run: &Arc<Run>, pairs: Vec<(Item, Item)>) -> Vec<Work> {
         return pairs.into_iter().map(|(source, dest)| Work::Check(source, dest)).collect();
     };
     let root = local.root.clone();
+    let bytes: u64 = pairs.iter().map(|(source, dest)| if local_is_source { source.size } else { dest.size }).sum();
+    let memory = run.context.budget.reserve(usize::try_from(bytes).unwrap_or(usize::MAX)).await;
     let read = tokio::task::spawn_blocking(move || {
         let items: Vec<&Item> =
             pairs.iter().map(|(source, dest)| if local_is_source { source } else { dest }).collect();
-        let (sums, bytes) = small::hash(&root, &items);
-        (pairs, sums, bytes)
+        let loaded = small::load(&root, &items, memory);
+        (pairs, loaded)
     });
-    let (pairs, sums, bytes) = match read.await {
+    let (pairs, loaded) = match read.await {
         Ok(read) => read,
         Err(error) => {
             run.problems.report(Problem::new("", format!("a task of this program failed: {error}")));
@@ -309,17 +345,32 @@ async fn check_small(run: &Arc<Run>, pairs: Vec<(Item, Item)>) -> Vec<Work> {
     };
     run.context.counters.hashed(bytes);
     let mut more = Vec::new();
-    for ((source, dest), sum) in pairs.into_iter().zip(sums) {
+    for ((source, dest), loaded) in pairs.into_iter().zip(loaded) {
         run.context.counters.checked();
-        match sum {
-            Err(problem) => run.problems.report(problem),
-            Ok(sum) => {
+        match loaded {
+            Err(error) => {
+                let local = if local_is_source { &source } else { &dest };
+                run.problems.report(Problem::io(&local.path, "failed to read the file to compare it", &error));
+            }
+            Ok(loaded) => {
+                let (content, sum) = loaded.unzip();
                 let verdict = judge(run, &source, &dest, local_is_source, sum);
-                more.extend(follow(run, source, &dest, verdict).await);
+                let content = content.filter(|_| local_is_source);
+                more.extend(follow(run, source, &dest, verdict).await.into_iter().map(|work| with(work, content.as_ref())));
             }
         }
     }
     more
+}
+
+/// The same transfer with the content it needs.
+fn with(work: Work, loaded: Option<&small::Content>) -> Work {
+    match work {
+        Work::Transfer { item, replacing, md5: Some(md5), .. } => {
+            Work::Transfer { item, replacing, md5: Some(md5), content: loaded.cloned() }
+        }
+        other => other,
+    }
 }
 
 /// The decision about a small pair whose hash is known now.

@@ -144,10 +144,9 @@ pub(super) async fn transfer_all(
         run.problems.report(Problem::new("", format!("planning failed: {error}")));
         (Planned::default(), None)
     });
-    if let Some(committer) = &transfers.committer {
-        committer.flush().await;
-    }
-    Moved { planned, facl, transfers }
+    let mut moved = Moved { planned, facl, transfers };
+    transfer_again(run, &mut moved).await;
+    moved
 }
 
 /// Whether deletions may follow: both sides were read whole, and nothing failed (or the user does not mind).
@@ -176,25 +175,40 @@ pub(super) async fn delete_extra(run: &Arc<Run>, moved: &Moved, marker_directori
     delete::directories(run, marker_directories).await;
 }
 
+/// Names everything, and transfers once more what a batch of small files failed to write.
+async fn transfer_again(run: &Arc<Run>, moved: &mut Moved) {
+    let Some(committer) = &moved.transfers.committer else { return };
+    committer.flush().await;
+    let later = committer.take_later();
+    moved.planned.blocked.extend(later.blocked);
+    for (item, replacing) in later.again {
+        if run.cancelled() {
+            return;
+        }
+        run.context.counters.transfer_planned(item.size);
+        moved.transfers.again(item, replacing).await;
+    }
+    committer.flush().await;
+    moved.planned.blocked.extend(committer.take_later().blocked);
+}
+
 /// Transfers what had to wait until something else was out of its way.
 pub(super) async fn transfer_put_off(run: &Arc<Run>, moved: &mut Moved) {
     let Some(committer) = &moved.transfers.committer else { return };
-    let mut items = std::mem::take(&mut moved.planned.blocked);
-    items.extend(committer.take_put_off());
-    for item in items {
+    for item in std::mem::take(&mut moved.planned.blocked) {
         if run.cancelled() {
             return;
         }
         match clear_way(run, &item) {
             Ok(()) => {
                 run.context.counters.transfer_planned(item.size);
-                moved.transfers.transfer(item, false, None).await;
+                moved.transfers.again(item, false).await;
             }
             Err(problem) => run.problems.report(problem),
         }
     }
     committer.flush().await;
-    for item in committer.take_put_off() {
+    for item in committer.take_later().blocked {
         let text = "a directory that is not empty stands in its place";
         run.problems.report(Problem::refusal(&item.path, text));
     }

@@ -27,6 +27,8 @@ pub(super) enum Work {
     CheckSmall(Vec<(Item, Item)>),
     /// Any other pair.
     Check(Item, Item),
+    /// Small files of a local source that only have to be read and stored.
+    Load(Vec<Item>),
     /// Transfer. `replacing`: the destination has such a file.
     Transfer {
         /// What.
@@ -35,6 +37,8 @@ pub(super) enum Work {
         replacing: bool,
         /// The content's hash if it is known from a comparison.
         md5: Option<crate::store::Md5>,
+        /// The content if it was read already; its hash is known then.
+        content: Option<small::Content>,
     },
 }
 
@@ -68,6 +72,8 @@ pub(super) struct Planner<'a> {
     keep: &'a BTreeSet<Vec<u8>>,
     small: Vec<(Item, Item)>,
     small_bytes: u64,
+    new: Vec<Item>,
+    new_bytes: u64,
     /// The directory that was made last on a local destination.
     made: Vec<u8>,
     planned: Planned,
@@ -84,7 +90,18 @@ impl<'a> Planner<'a> {
         keep: &'a BTreeSet<Vec<u8>>,
     ) -> Self {
         let planned = Planned { complete: true, ..Planned::default() };
-        Self { run, work, facl, keep, small: Vec::new(), small_bytes: 0, made: Vec::new(), planned }
+        Self {
+            run,
+            work,
+            facl,
+            keep,
+            small: Vec::new(),
+            small_bytes: 0,
+            new: Vec::new(),
+            new_bytes: 0,
+            made: Vec::new(),
+            planned,
+        }
     }
 
     /// Plans until both sides end, the run is cancelled, or the executor gives up.
@@ -95,7 +112,7 @@ impl<'a> Planner<'a> {
                 break;
             }
         }
-        if self.flush_small().is_err() {
+        if self.flush_small().is_err() || self.flush_new().is_err() {
             self.planned.complete = false;
         }
         if let Some(facl) = self.facl.as_mut() {
@@ -206,7 +223,25 @@ impl<'a> Planner<'a> {
             self.run.problems.report(Problem::refusal(&item.path, format!("file not in {}", self.run.dest.describe())));
             return Ok(());
         }
+        if is_loadable(self.run, &item) {
+            self.new_bytes += item.size;
+            self.new.push(item);
+            return if self.new.len() >= small::FILES || self.new_bytes >= small::BYTES {
+                self.flush_new()
+            } else {
+                Ok(())
+            };
+        }
         self.send_transfer(item, false)
+    }
+
+    fn flush_new(&mut self) -> Result<(), Gone> {
+        self.new_bytes = 0;
+        if self.new.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::replace(&mut self.new, Vec::with_capacity(small::FILES));
+        self.send(Work::Load(batch))
     }
 
     fn send_transfer(&mut self, item: Item, replacing: bool) -> Result<(), Gone> {
@@ -227,7 +262,7 @@ impl<'a> Planner<'a> {
                 }
             }
         }
-        self.send(Work::Transfer { item, replacing, md5: None })
+        self.send(Work::Transfer { item, replacing, md5: None, content: None })
     }
 
     fn make_parent(&mut self, dest: &volsync_common::dest::Dest, path: &RelPath) -> Result<(), MakeDirError> {
@@ -244,6 +279,12 @@ impl<'a> Planner<'a> {
     fn send(&self, work: Work) -> Result<(), Gone> {
         self.work.blocking_send(work).map_err(|_| Gone)
     }
+}
+
+/// Whether the item can be read in a batch.
+fn is_loadable(run: &Run, item: &Item) -> bool {
+    let local = matches!((&run.source, &run.dest), (Side::Local(_), Side::Store(_)));
+    local && item.kind == ItemKind::File && item.size <= small::SMALL && !run.context.options.dry_run
 }
 
 /// Whether the pair can be compared in a batch: content of a local file against a hash that is known.

@@ -10,6 +10,7 @@ use super::item::Item;
 use super::problems::Problem;
 use super::run::Run;
 use super::side::Side;
+use super::small::Content;
 use super::{download, relay, upload};
 use crate::store::{Md5, StoreErrorKind};
 
@@ -77,6 +78,16 @@ pub(super) enum Ended {
     Sealed,
 }
 
+/// What is known of the source's content before an attempt.
+pub(super) struct Read {
+    /// Its hash.
+    pub(super) md5: Option<Md5>,
+    /// Itself.
+    pub(super) content: Option<Content>,
+    /// An attempt before failed: what was known may be wrong.
+    pub(super) again: bool,
+}
+
 /// Everything that transfers need.
 pub(super) struct Transfers {
     pub(super) run: Arc<Run>,
@@ -86,7 +97,7 @@ pub(super) struct Transfers {
 
 impl Transfers {
     /// Transfers one file and tells how it went.
-    pub(super) async fn transfer(&self, item: Item, replacing: bool, md5: Option<Md5>) {
+    pub(super) async fn transfer(&self, item: Item, replacing: bool, md5: Option<Md5>, content: Option<Content>) {
         let run = &self.run;
         if replacing && run.context.options.immutable {
             let text = "source and destination exist but do not match: immutable file modified";
@@ -98,7 +109,22 @@ impl Transfers {
             run.context.counters.transfer(&item.path, item.size, u64::MAX).finish(item.size);
             return run.copied(&item, replacing);
         }
-        match self.attempts(&item, replacing, md5).await {
+        let read = Read { md5, content, again: false };
+        self.told(item, replacing, read).await;
+    }
+
+    /// The same for a file whose first attempt failed elsewhere.
+    pub(super) async fn again(&self, item: Item, replacing: bool) {
+        if self.run.context.options.dry_run {
+            self.run.copied(&item, replacing);
+            return self.run.context.counters.transfer_dropped(item.size);
+        }
+        self.told(item, replacing, Read { md5: None, content: None, again: true }).await;
+    }
+
+    async fn told(&self, item: Item, replacing: bool, read: Read) {
+        let run = &self.run;
+        match self.attempts(&item, replacing, read).await {
             Ok(Ended::Stored) => run.copied(&item, replacing),
             Ok(Ended::Sealed) => {}
             Err(Failed { cure: Cure::Gone, .. }) => {
@@ -119,11 +145,11 @@ impl Transfers {
         }
     }
 
-    async fn attempts(&self, item: &Item, replacing: bool, md5: Option<Md5>) -> Result<Ended, Failed> {
+    async fn attempts(&self, item: &Item, replacing: bool, mut read: Read) -> Result<Ended, Failed> {
         let tries = self.run.context.options.retries.max(1);
-        let mut md5 = md5;
-        for attempt in 1.. {
-            let failed = match self.attempt(item, replacing, md5, attempt > 1).await {
+        let mut attempt = 1;
+        loop {
+            let failed = match self.attempt(item, replacing, read).await {
                 Ok(ended) => return Ok(ended),
                 Err(failed) => failed,
             };
@@ -136,27 +162,20 @@ impl Transfers {
                 _ => return Err(failed),
             }
             tracing::debug!(object = %item.path, "attempt {attempt} failed: {}", failed.problem.text);
-            md5 = None;
+            read = Read { md5: None, content: None, again: true };
             tokio::time::sleep(PAUSE * attempt + self.run.context.options.retries_sleep).await;
+            attempt += 1;
         }
-        unreachable_end(item)
     }
 
-    async fn attempt(&self, item: &Item, replacing: bool, md5: Option<Md5>, again: bool) -> Result<Ended, Failed> {
+    async fn attempt(&self, item: &Item, replacing: bool, read: Read) -> Result<Ended, Failed> {
         match (&self.run.source, &self.run.dest, &self.committer) {
-            (Side::Local(source), Side::Store(dest), _) => {
-                upload::upload(&self.run, source, dest, item, md5, again).await
-            }
+            (Side::Local(source), Side::Store(dest), _) => upload::upload(&self.run, source, dest, item, read).await,
             (Side::Store(source), Side::Local(dest), Some(committer)) => {
-                download::download(&self.run, source, dest, committer, item, replacing).await
+                download::download(&self.run, source, dest, committer, item, replacing, read.again).await
             }
             (Side::Store(source), Side::Store(dest), _) => relay::relay(&self.run, source, dest, item).await,
             _ => Err(Failed::new(Problem::new(&item.path, "this pair of sides is not supported"), Cure::None)),
         }
     }
-}
-
-/// The loop above ends by returning.
-fn unreachable_end(item: &Item) -> Result<Ended, Failed> {
-    Err(Failed::new(Problem::new(&item.path, "no attempt was made"), Cure::None))
 }

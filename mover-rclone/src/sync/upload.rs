@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+
 use volsync_common::path::RelPath;
 use volsync_common::root::Root;
 use volsync_common::source::SourceFile;
@@ -14,30 +16,34 @@ use super::metadata;
 use super::problems::Problem;
 use super::run::Run;
 use super::side::Local;
-use super::transfer::{Cure, Ended, Failed, SHOWN};
-use crate::store::{Md5, PutRequest, Source, Store};
+use super::small::Content;
+use super::transfer::{Cure, Ended, Failed, Read, SHOWN};
+use crate::store::{PutRequest, Source, Store};
 
-/// Uploads `item`; `md5` if its content was hashed already.
+/// Uploads `item`.
 pub(super) async fn upload(
     run: &Arc<Run>,
     local: &Local,
     store: &Arc<dyn Store>,
     item: &Item,
-    md5: Option<Md5>,
-    again: bool,
+    read: Read,
 ) -> Result<Ended, Failed> {
     let transfer = run.context.counters.transfer(&item.path, item.size, SHOWN);
     let (source, mtime): (Arc<dyn Source>, _) = if item.kind == ItemKind::Link {
         link(&local.root, item)?
     } else {
-        let stat = current(local, item, again)?;
-        let file = LazyFile { root: local.root.clone(), path: item.path.clone(), stat, file: OnceLock::new() };
-        (Arc::new(file), stat.mtime)
+        let stat = current(local, item, read.again)?;
+        let lazy = || LazyFile { root: local.root.clone(), path: item.path.clone(), stat, file: OnceLock::new() };
+        let source: Arc<dyn Source> = match read.content {
+            Some(content) => Arc::new(Loaded(content)),
+            None => Arc::new(lazy()),
+        };
+        (source, stat.mtime)
     };
     let metadata =
         metadata::of_file(run, local, item).map_err(|error| Failed::io(item, "failed to read its metadata", &error))?;
     let size = source.len();
-    let request = PutRequest { path: &item.path, source, mtime, md5, metadata: &metadata };
+    let request = PutRequest { path: &item.path, source, mtime, md5: read.md5, metadata: &metadata };
     match store.put(request).await {
         Ok(_) => {
             transfer.finish(size);
@@ -67,9 +73,9 @@ fn is_gone(error: &crate::store::StoreError) -> bool {
     io.is_some_and(|io| io.kind() == io::ErrorKind::NotFound)
 }
 
-type Content = (Arc<dyn Source>, volsync_common::time::Timestamp);
+type Target = (Arc<dyn Source>, volsync_common::time::Timestamp);
 
-fn link(root: &Root, item: &Item) -> Result<Content, Failed> {
+fn link(root: &Root, item: &Item) -> Result<Target, Failed> {
     let path = feed::link_path(&item.path).unwrap_or_else(|| item.path.clone());
     let read = feed::link_target(root, &path).and_then(|target| Ok((target, feed::link_time(root, &path)?)));
     let (target, time) = read.map_err(|error| Failed::io(item, "failed to read the link", &error))?;
@@ -92,6 +98,31 @@ impl Source for Text {
     }
 
     fn unchanged(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
+/// A small file that was read whole.
+struct Loaded(Content);
+
+impl Source for Loaded {
+    fn len(&self) -> u64 {
+        self.0.bytes.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|at| self.0.bytes.get(at..)).unwrap_or_default();
+        let count = rest.len().min(buf.len());
+        buf[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn in_memory(&self) -> Option<Bytes> {
+        Some(self.0.bytes.clone())
+    }
+
+    fn unchanged(&self) -> io::Result<bool> {
+        // It was, after it was read; what is sent is what was read.
         Ok(true)
     }
 }
