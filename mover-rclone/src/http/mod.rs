@@ -26,7 +26,7 @@ pub use body::BodyReader;
 pub use client::{Client, HttpSettings};
 pub use error::{ConnectFailure, HttpError, HttpErrorKind, Waiting};
 pub use extra::{ExtraHeaders, NoHeader};
-pub use payload::Payload;
+pub use payload::{Payload, ReadPiece, Reading};
 
 #[cfg(test)]
 mod tests;

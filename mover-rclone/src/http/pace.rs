@@ -1,7 +1,7 @@
 //! Rates: bytes of bodies (`--bwlimit`) and requests (`--tpslimit`) per second, over all connections together.
 
-use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -103,9 +103,12 @@ impl Paced {
 }
 
 impl Pacing {
-    fn poll_step(&mut self, payload: &mut Payload, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_step(&mut self, payload: &mut Payload, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if self.next.is_none() {
-            let Some(step) = payload.take_step(STEP) else { return Poll::Ready(None) };
+            let step = match ready!(payload.poll_step(STEP, cx)) {
+                Some(Ok(step)) => step,
+                end => return Poll::Ready(end),
+            };
             let turn = self.pace.turn(Instant::now(), bytes_as_units(step.len()));
             self.next = Some((step, Box::pin(sleep_until(turn))));
         }
@@ -114,19 +117,19 @@ impl Pacing {
             ready!(turn.as_mut().poll(cx));
             self.traffic.set_held_back(false);
         }
-        Poll::Ready(self.next.take().map(|(step, _)| step))
+        Poll::Ready(self.next.take().map(|(step, _)| Ok(step)))
     }
 }
 
 impl Body for Paced {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         match &mut this.pace {
             None => Pin::new(&mut this.payload).poll_frame(cx),
-            Some(pacing) => pacing.poll_step(&mut this.payload, cx).map(|step| step.map(|step| Ok(Frame::data(step)))),
+            Some(pacing) => pacing.poll_step(&mut this.payload, cx).map(|step| step.map(|step| step.map(Frame::data))),
         }
     }
 

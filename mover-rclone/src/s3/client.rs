@@ -1,7 +1,8 @@
 //! One request from its parts to its answer: addressed, signed, limited, retried.
 
+use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use http::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
@@ -18,8 +19,8 @@ use super::retry::{Failure, History, Next, RetryLimits};
 use super::settings::S3Settings;
 use super::sigv4::{self, AccessKey, PayloadHash, Signer, ToSign};
 use super::xml;
-use crate::http::{BodyReader, Client, Payload};
-use crate::store::{BoxFuture, StoreError, StoreErrorKind};
+use crate::http::{BodyReader, Client, Payload, ReadPiece, Reading};
+use crate::store::{BoxFuture, Source, StoreError, StoreErrorKind};
 
 /// Where credentials come from.
 pub trait Identity: Send + Sync {
@@ -37,6 +38,58 @@ impl Identity for Option<Arc<AccessKey>> {
     fn invalidate(&self) {}
 }
 
+/// What a request carries.
+#[derive(Clone)]
+pub(super) enum Content {
+    /// Something in memory.
+    Bytes(Bytes),
+    /// A part of a source, read while it is sent.
+    Source(Arc<Sent>),
+}
+
+/// A part of a source on its way. What goes wrong while it is read breaks off the request, and is kept here.
+pub(super) struct Sent {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) offset: u64,
+    pub(super) len: u64,
+    pub(super) trouble: Mutex<Option<Trouble>>,
+}
+
+/// Why a source could not be sent.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It is not what it was.
+    Changed,
+    /// It cannot be read.
+    Io(io::Error),
+}
+
+impl Sent {
+    /// Reads a piece. The last one is given only if the source is still what it was: the object does not come to be without
+    /// its last bytes.
+    fn piece(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        let mut buf = vec![0; len];
+        let read = self.source.read_full(at, &mut buf).and_then(|read| {
+            let last = at + len as u64 >= self.offset + self.len;
+            Ok(read == len && (!last || self.source.unchanged()?))
+        });
+        let trouble = match read {
+            Ok(true) => return Ok(buf.into()),
+            Ok(false) => Trouble::Changed,
+            Err(error) => Trouble::Io(error),
+        };
+        let error = io::Error::other(format!("{trouble:?}"));
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+        Err(error)
+    }
+
+    fn payload(self: &Arc<Self>) -> Payload {
+        let this = Arc::clone(self);
+        let read: ReadPiece = Arc::new(move |at, len| this.piece(at, len));
+        Payload::Read(Reading::new(read, self.offset, self.len))
+    }
+}
+
 /// What an operation asks.
 pub(super) struct Call {
     pub(super) operation: &'static str,
@@ -45,7 +98,7 @@ pub(super) struct Call {
     pub(super) key: Option<Vec<u8>>,
     pub(super) query: Vec<(&'static str, Vec<u8>)>,
     pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+    pub(super) body: Content,
     /// The body is object content: it may go unsigned.
     pub(super) content: bool,
     /// The answer is XML: read it, and look for an error inside a 200.
@@ -60,7 +113,7 @@ impl Call {
             key,
             query: Vec::new(),
             headers: HeaderMap::new(),
-            body: Bytes::new(),
+            body: Content::Bytes(Bytes::new()),
             content: false,
             collect: true,
         }
@@ -87,8 +140,25 @@ impl Call {
     }
 
     pub(super) fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
+        self.body = Content::Bytes(body.into());
         self
+    }
+
+    /// Content of an object that is read while it is sent; never signed.
+    pub(super) fn content(mut self, source: Arc<dyn Source>, offset: u64, len: u64) -> Self {
+        self.body = Content::Source(Arc::new(Sent { source, offset, len, trouble: Mutex::default() }));
+        self.content = true;
+        self
+    }
+
+    /// Why the source could not be sent, if that is what went wrong.
+    fn trouble(&self) -> Option<StoreError> {
+        let Content::Source(sent) = &self.body else { return None };
+        let trouble = sent.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(match trouble {
+            Trouble::Changed => super::put::changed(&self.subject()),
+            Trouble::Io(error) => super::put::unreadable(&self.subject(), error),
+        })
     }
 
     pub(super) fn subject(&self) -> String {
@@ -169,6 +239,9 @@ impl S3Client {
                 Err(Attempt::Failed(failure)) => failure,
                 Err(Attempt::Error(error)) => return Err(error),
             };
+            if let Some(error) = call.trouble() {
+                return Err(error);
+            }
             history.attempts += 1;
             match failure.next(history, self.limits, random()) {
                 Next::Wait(delay) if started.elapsed() + delay <= self.limits.total => tokio::time::sleep(delay).await,
@@ -216,20 +289,36 @@ impl S3Client {
         let mut headers = call.headers.clone();
         sigv4::host(&mut headers, &endpoint.authority).map_err(|e| wrong(&e))?;
         if let Some(key) = key {
-            let unsigned = call.content && (endpoint.is_tls() || self.unsigned_over_http);
-            let payload = if unsigned { PayloadHash::Unsigned } else { PayloadHash::of(&call.body) };
+            let payload = match &call.body {
+                Content::Bytes(body) if !(call.content && self.sends_unsigned(endpoint)) => PayloadHash::of(body),
+                _ => PayloadHash::Unsigned,
+            };
             let now = Timestamp::now().secs + self.skew.load(Ordering::Relaxed);
             let to_sign = ToSign { method: call.method.as_str(), path: &path, query: &query, payload, now };
             target.signer.sign(&to_sign, &mut headers, key).map_err(|e| wrong(&e))?;
         }
         let separator = if query.is_empty() { "" } else { "?" };
         let uri = format!("{}://{}{path}{separator}{query}", endpoint.scheme, endpoint.authority);
-        let body = if call.body.is_empty() { Payload::Empty } else { Payload::Bytes(call.body.clone()) };
+        let body = match &call.body {
+            Content::Bytes(body) if body.is_empty() => Payload::Empty,
+            Content::Bytes(body) => Payload::Bytes(body.clone()),
+            Content::Source(sent) => sent.payload(),
+        };
         let mut request = Request::new(body);
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = uri.parse().map_err(|e| wrong(&e))?;
         *request.headers_mut() = headers;
         Ok(request)
+    }
+
+    /// Whether content need not be signed, and so may be read while it is sent.
+    pub(super) fn may_stream(&self) -> bool {
+        let target = self.target.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.sends_unsigned(&target.endpoint)
+    }
+
+    fn sends_unsigned(&self, endpoint: &Endpoint) -> bool {
+        endpoint.is_tls() || self.unsigned_over_http
     }
 
     fn set_clock(&self, server: i64) {

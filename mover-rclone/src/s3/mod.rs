@@ -143,6 +143,11 @@ impl Store for S3Store {
         Box::pin(self.read(request))
     }
 
+    fn wants_md5(&self, size: u64) -> bool {
+        let in_parts = self.quirks.multipart && self.settings.upload_cutoff.is_none_or(|cutoff| size >= cutoff);
+        size > put::BUFFERED && !in_parts && self.client.may_stream()
+    }
+
     fn put<'a>(&'a self, request: PutRequest<'a>) -> BoxFuture<'a, Result<Put, StoreError>> {
         Box::pin(self.write(request))
     }

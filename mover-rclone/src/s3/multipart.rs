@@ -13,6 +13,7 @@ use super::meta::{base64, customer_key, describe, etag_md5, payer};
 use super::put::{blocking, changed, read_exact, still_the_same};
 use super::sigv4::hex;
 use super::xml;
+use crate::http::Reading;
 use crate::store::{Md5, Put, PutRequest, Source, StoreError, StoreErrorKind};
 
 const MIB: u64 = 1 << 20;
@@ -100,18 +101,25 @@ impl S3Store {
         expect: Option<Md5>,
     ) -> Result<(Md5, String), StoreError> {
         let shown = request.path.to_string();
-        let _memory = self.memory.reserve(part.len).await;
-        let (body, sum) = read_exact(request.source.clone(), part.offset, part.len, &shown).await?;
-        if expect.is_some_and(|expect| expect != sum) {
-            return Err(changed(&shown));
-        }
         let call = Call::new("UploadPart", Method::PUT, Some(key.to_vec()))
             .query("partNumber", part.number.to_string())
-            .query("uploadId", id)
-            .header("content-md5", base64(&sum))?
-            .body(body);
-        let mut call = self.client.named(customer_key(payer(call, &self.settings)?, &self.settings)?);
-        call.content = true;
+            .query("uploadId", id);
+        let call = self.client.named(customer_key(payer(call, &self.settings)?, &self.settings)?);
+        // What the pass saw is what must arrive: the server compares, and so does the ETag.
+        let streamed = expect.filter(|_| self.client.may_stream());
+        let room = if streamed.is_some() { 2 * Reading::PIECE as u64 } else { part.len };
+        let _memory = self.memory.reserve(room.min(part.len)).await;
+        let (sum, call) = if let Some(sum) = streamed {
+            (sum, call.header("content-md5", base64(&sum))?.content(request.source.clone(), part.offset, part.len))
+        } else {
+            let (body, sum) = read_exact(request.source.clone(), part.offset, part.len, &shown).await?;
+            if expect.is_some_and(|expect| expect != sum) {
+                return Err(changed(&shown));
+            }
+            let mut call = call.header("content-md5", base64(&sum))?.body(body);
+            call.content = true;
+            (sum, call)
+        };
         let answer = self.client.send(call).await?;
         let etag = answer.header("etag").unwrap_or_default().to_owned();
         let checked = etag_md5(&etag).filter(|_| self.quirks.etag_is_md5);

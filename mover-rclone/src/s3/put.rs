@@ -8,7 +8,11 @@ use http::Method;
 use super::S3Store;
 use super::client::Call;
 use super::meta::{base64, describe, etag_md5};
+use crate::http::Reading;
 use crate::store::{Md5, Put, PutRequest, Source, StoreError, StoreErrorKind};
+
+/// Content up to this size is read into memory and sent from there: one pass instead of two.
+pub(super) const BUFFERED: u64 = 1 << 20;
 
 impl S3Store {
     pub(super) async fn write(&self, request: PutRequest<'_>) -> Result<Put, StoreError> {
@@ -26,12 +30,49 @@ impl S3Store {
         let size = request.source.len();
         let multipart = self.quirks.multipart && size > 0;
         let large = self.settings.upload_cutoff.is_none_or(|cutoff| size >= cutoff);
+        let streamed = size > BUFFERED && self.client.may_stream();
         // More than half of the memory in one body would stop all other uploads: parts need less.
-        if multipart && (large || size > self.memory.total() / 2) {
+        if multipart && (large || (!streamed && size > self.memory.total() / 2)) {
             self.write_parts(request).await
+        } else if streamed {
+            self.write_streamed(request).await
         } else {
             self.write_whole(request).await
         }
+    }
+
+    /// Reads the content twice: for its MD5 (unless the caller knows it), and while it is sent. The second pass needs no
+    /// hash: server and ETag say whether what arrived is what the first one saw.
+    async fn write_streamed(&self, request: &PutRequest<'_>) -> Result<Put, StoreError> {
+        let size = request.source.len();
+        let shown = request.path.to_string();
+        let sum = match request.md5 {
+            Some(sum) => sum,
+            None => hash(request.source.clone(), &shown).await?,
+        };
+        let _memory = self.memory.reserve(2 * Reading::PIECE as u64).await;
+        let call = self.put_call(request, sum)?.content(request.source.clone(), 0, size);
+        self.confirm(request, sum, call).await
+    }
+
+    fn put_call(&self, request: &PutRequest<'_>, sum: Md5) -> Result<Call, StoreError> {
+        let call = self.client.named(Call::new("PutObject", Method::PUT, Some(self.key(request.path)?)));
+        let chksum = (!self.quirks.etag_is_md5 && !self.settings.disable_checksum).then_some(sum);
+        let call = describe(call, &self.settings, request.path, request.mtime, chksum, request.metadata)?;
+        let mut call = call.header("content-md5", base64(&sum))?;
+        self.settings.upload_headers.apply(&mut call.headers);
+        Ok(call)
+    }
+
+    /// Sends a PUT and compares the ETag that comes back.
+    async fn confirm(&self, request: &PutRequest<'_>, sum: Md5, call: Call) -> Result<Put, StoreError> {
+        let answer = self.client.send(call).await?;
+        let etag = answer.header("etag").and_then(etag_md5).filter(|_| self.quirks.etag_is_md5);
+        if etag.is_some_and(|etag| etag != sum) {
+            let reason = "the store's ETag is not the MD5 of what was sent";
+            return Err(StoreError::new(StoreErrorKind::Corrupt, "PutObject", request.path.to_string(), reason));
+        }
+        Ok(Put { bytes: request.source.len(), md5: Some(sum) })
     }
 
     async fn write_whole(&self, request: &PutRequest<'_>) -> Result<Put, StoreError> {
@@ -39,20 +80,9 @@ impl S3Store {
         let shown = request.path.to_string();
         let _memory = self.memory.reserve(size).await;
         let (body, sum) = content(request, &shown).await?;
-        let call = self.client.named(Call::new("PutObject", Method::PUT, Some(self.key(request.path)?)));
-        let chksum = (!self.quirks.etag_is_md5 && !self.settings.disable_checksum).then_some(sum);
-        let mut call = describe(call, &self.settings, request.path, request.mtime, chksum, request.metadata)?
-            .header("content-md5", base64(&sum))?
-            .body(body);
-        self.settings.upload_headers.apply(&mut call.headers);
+        let mut call = self.put_call(request, sum)?.body(body);
         call.content = true;
-        let answer = self.client.send(call).await?;
-        let etag = answer.header("etag").and_then(etag_md5).filter(|_| self.quirks.etag_is_md5);
-        if etag.is_some_and(|etag| etag != sum) {
-            let reason = "the store's ETag is not the MD5 of what was sent";
-            return Err(StoreError::new(StoreErrorKind::Corrupt, "PutObject", shown, reason));
-        }
-        Ok(Put { bytes: size, md5: Some(sum) })
+        self.confirm(request, sum, call).await
     }
 
     async fn create_bucket(&self) -> Result<(), StoreError> {
@@ -85,7 +115,7 @@ pub(super) fn changed(subject: &str) -> StoreError {
     StoreError::new(StoreErrorKind::SourceChanged, "PutObject", subject, reason)
 }
 
-fn unreadable(subject: &str, error: std::io::Error) -> StoreError {
+pub(super) fn unreadable(subject: &str, error: std::io::Error) -> StoreError {
     let base = StoreError::new(StoreErrorKind::SourceRead, "PutObject", subject, format!("reading the file: {error}"));
     StoreError { source: Some(Box::new(error)), ..base }
 }
@@ -115,6 +145,25 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, StoreError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other);
     done.and_then(|result| result).map_err(|e| unreadable(subject, e))
+}
+
+/// One pass for the MD5.
+async fn hash(source: Arc<dyn Source>, subject: &str) -> Result<Md5, StoreError> {
+    let pass = move || {
+        let (mut sum, mut buf) = (volsync_md5::Md5::new(), vec![0; 256 << 10]);
+        let mut at = 0;
+        while at < source.len() {
+            let want = usize::try_from(source.len() - at).unwrap_or(buf.len()).min(buf.len());
+            let piece = buf.get_mut(..want).unwrap_or_default();
+            if source.read_full(at, piece)? < want {
+                return Ok(None);
+            }
+            sum.update(piece);
+            at += want as u64;
+        }
+        Ok(Some(sum.finalize()))
+    };
+    blocking(subject, pass).await?.ok_or_else(|| changed(subject))
 }
 
 /// Exactly the bytes of a range with their MD5; fewer mean that the file shrank.

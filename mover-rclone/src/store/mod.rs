@@ -162,6 +162,12 @@ pub trait Store: Send + Sync {
     /// breaks with a range and [`GetRequest::if_match`].
     fn get<'a>(&'a self, request: GetRequest<'a>) -> BoxFuture<'a, Result<Got, StoreError>>;
 
+    /// Whether writing that many bytes costs less if their MD5 is known: the caller may hash many files at once.
+    fn wants_md5(&self, size: u64) -> bool {
+        let _ = size;
+        false
+    }
+
     /// Writes an object: when this succeeds the store has confirmed the digest of what was read from the source.
     /// On failure the object is what it was before.
     fn put<'a>(&'a self, request: PutRequest<'a>) -> BoxFuture<'a, Result<Put, StoreError>>;

@@ -356,7 +356,9 @@ async fn check_small(run: &Arc<Run>, pairs: Vec<(Item, Item)>) -> Vec<Work> {
                 let (content, sum) = loaded.unzip();
                 let verdict = judge(run, &source, &dest, local_is_source, sum);
                 let content = content.filter(|_| local_is_source);
-                more.extend(follow(run, source, &dest, verdict).await.into_iter().map(|work| with(work, content.as_ref())));
+                more.extend(
+                    follow(run, source, &dest, verdict).await.into_iter().map(|work| with(work, content.as_ref())),
+                );
             }
         }
     }

@@ -18,7 +18,7 @@ use super::run::Run;
 use super::side::Local;
 use super::small::Content;
 use super::transfer::{Cure, Ended, Failed, Read, SHOWN};
-use crate::store::{PutRequest, Source, Store};
+use crate::store::{Md5, PutRequest, Source, Store};
 
 /// Uploads `item`.
 pub(super) async fn upload(
@@ -40,10 +40,14 @@ pub(super) async fn upload(
         };
         (source, stat.mtime)
     };
+    let md5 = match read.md5 {
+        None if item.kind == ItemKind::File && store.wants_md5(source.len()) => Some(hash(run, local, item).await?),
+        known => known,
+    };
     let metadata =
         metadata::of_file(run, local, item).map_err(|error| Failed::io(item, "failed to read its metadata", &error))?;
     let size = source.len();
-    let request = PutRequest { path: &item.path, source, mtime, md5: read.md5, metadata: &metadata };
+    let request = PutRequest { path: &item.path, source, mtime, md5, metadata: &metadata };
     match store.put(request).await {
         Ok(_) => {
             transfer.finish(size);
@@ -52,6 +56,22 @@ pub(super) async fn upload(
         Err(error) if is_gone(&error) => Err(Failed::new(Problem::from(error), Cure::Gone)),
         Err(error) => Err(Failed::store(item, error)),
     }
+}
+
+/// Hashes a file beside the others that are being hashed.
+async fn hash(run: &Arc<Run>, local: &Local, item: &Item) -> Result<Md5, Failed> {
+    let fail = |error: io::Error| {
+        let gone = error.kind() == io::ErrorKind::NotFound;
+        let failed = Failed::io(item, "failed to read the file", &error);
+        if gone { Failed::new(failed.problem, Cure::Gone) } else { failed }
+    };
+    let file = SourceFile::open(&local.root, &item.path).map_err(fail)?;
+    let size = file.stat().size;
+    let digest = run.context.hasher.hash_file(file.file().clone(), size).await.map_err(fail)?;
+    if digest.bytes == size && file.unchanged().map_err(fail)? {
+        return Ok(digest.md5);
+    }
+    Err(Failed::new(Problem::new(&item.path, "the file changed while it was read"), Cure::Retry))
 }
 
 /// The attributes the content must have: those of the walk, after a change those of now.
