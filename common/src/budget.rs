@@ -16,7 +16,7 @@ const STEP: usize = 1024;
 pub const OVERHEAD: u64 = 32 * MIB;
 
 /// The most that data may take however large the machine is; more brings no speed.
-pub const MOST: u64 = 256 * MIB;
+pub const MOST: u64 = 40 * MIB;
 
 const MIB: u64 = 1 << 20;
 
@@ -94,9 +94,9 @@ impl Reservation {
 }
 
 /// Bytes for file data when the process may use `limit`: a quarter of what is left after [`OVERHEAD`], at most [`MOST`],
-/// at least `one_part`; 64 MiB if nothing is known.
+/// at least `one_part`; as much if nothing is known.
 pub fn data_limit(limit: Option<u64>, one_part: u64) -> u64 {
-    let share = limit.map_or(64 * MIB, |limit| limit.saturating_sub(OVERHEAD) / 4);
+    let share = limit.map_or(MOST, |limit| limit.saturating_sub(OVERHEAD) / 4);
     share.min(MOST).max(one_part)
 }
 
@@ -236,15 +236,14 @@ mod tests {
         let check = |limit: Option<u64>, part: u64, expect: u64| {
             assert_eq!(data_limit(limit.map(|m| m * MIB), part * MIB), expect * MIB);
         };
-        check(Some(2048), 5, 256);
-        check(Some(1056), 5, 256);
-        check(Some(512), 5, 120);
+        check(Some(2048), 5, 40);
+        check(Some(512), 5, 40);
         check(Some(160), 5, 32);
         check(Some(64), 5, 8);
         check(Some(40), 5, 5);
         check(Some(16), 5, 5);
         check(Some(64), 512, 512);
-        check(None, 5, 64);
+        check(None, 5, 40);
     }
 
     #[test]

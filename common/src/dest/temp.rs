@@ -132,6 +132,12 @@ impl Temp {
         Ok(filled)
     }
 
+    /// The content as far as it is written, zeros where it is not, to be read as a file: of its final length from now on.
+    pub fn reader(&self) -> io::Result<File> {
+        rustix::fs::ftruncate(&self.file, self.size)?;
+        self.file.try_clone()
+    }
+
     /// The open file, for attributes that it gets before its name.
     pub fn file(&self) -> &File {
         &self.file

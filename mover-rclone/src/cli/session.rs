@@ -104,14 +104,14 @@ impl Session {
         }
     }
 
-    /// Opens places whose stores use the memory of `budget` for uploads.
+    /// Opens places whose stores use two thirds of the memory of `budget` for uploads.
     pub fn opener(&self, budget: &Budget, filter: Arc<Filter>, hasher: Arc<FileHasher>) -> Opener<'_> {
         Opener {
             env: &*self.env,
             flags: &self.flags,
             options: &self.options,
             filter,
-            upload_memory: budget.limit() as u64,
+            upload_memory: budget.limit() as u64 / 3 * 2,
             hasher,
             client: OnceCell::new(),
         }

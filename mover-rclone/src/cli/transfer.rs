@@ -180,6 +180,11 @@ async fn carry_out(
     cancel: CancellationToken,
 ) -> Result<Outcome, Failure> {
     let Prepared { job, title, options, filter, budget, hasher, now, log } = prepared;
+    // A store that is written has two thirds for its uploads.
+    let budget = match job.destination {
+        Place::Store(_) => Budget::new(budget.limit() / 3),
+        Place::Directory(_) => budget,
+    };
     let reporter = Reporter::start(reporting(&options, log, title, in_job), counters.clone());
     let context = Context {
         options: Arc::new(options),

@@ -1,7 +1,7 @@
 //! An object into a local file: every byte checked before the file gets its name.
 //!
-//! Small objects are collected and written in one piece. Larger ones are written as they arrive, hashed on the way. The
-//! largest come in ranges side by side, each written at its place; one thread follows through the file behind the ranges
+//! Small objects are collected and written in one piece. Larger ones are written as they arrive, and hashed side by side
+//! when they are complete, or on the way if they are too large for that. The largest come in ranges side by side, each written at its place; one thread follows through the file behind the ranges
 //! that are complete and hashes what it reads there, which the page cache still has.
 
 use std::io;
@@ -31,6 +31,9 @@ const SMALL: u64 = 256 << 10;
 
 /// Content that is handed to a writing thread at a time; twice as much is in memory for each download.
 const WRITE: usize = 1 << 20;
+
+/// Objects up to this size are hashed when they are written: they are still in the page cache then.
+const IN_LANES: u64 = 64 << 20;
 
 /// Largest range of a download in ranges: small enough that the hash is never far behind.
 const RANGE: u64 = 16 << 20;
@@ -112,25 +115,53 @@ impl Download<'_> {
         let meta = body.meta.clone();
         let _memory = self.run.context.budget.reserve(2 * WRITE).await;
         let temp = self.create(meta.size).await?;
-        let mut sum = Hasher::new();
-        let mut at = 0;
-        while let Some(pieces) = self.gather(&mut body, transfer).await? {
-            let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-            let to = temp.clone();
-            let write = move || {
-                let mut at = at;
-                for piece in &pieces {
-                    to.write_at(at, piece)?;
-                    sum.update(piece);
-                    at += piece.len() as u64;
-                }
-                Ok(sum)
-            };
-            sum = blocking(write).await.map_err(self.io("failed to write the file"))?;
-            at += len;
+        let sum = if meta.size <= IN_LANES {
+            self.write_from(&temp, &mut body, 0, None, transfer).await?;
+            self.hash(&temp, meta.size).await?
+        } else {
+            let sum = self.write_from(&temp, &mut body, 0, Some(Hasher::new()), transfer).await?;
+            sum.map(Hasher::finalize)
+        };
+        match sum {
+            Some(sum) => self.verify(&meta, sum)?,
+            None => return Err(Failed::new(Problem::new(&self.item.path, "the object ended early"), Cure::Retry)),
         }
-        self.verify(&meta, sum.finalize())?;
         Ok((temp, meta))
+    }
+
+    /// Hashes what was written, beside the other files that are being hashed: read from the page cache that costs a tenth
+    /// of hashing one file alone as it comes.
+    async fn hash(&self, temp: &Arc<Temp>, size: u64) -> Result<Option<Md5>, Failed> {
+        let fail = self.io("failed to read back the file");
+        let digest = self.run.context.hasher.hash_file(Arc::new(temp.reader().map_err(&fail)?), size);
+        let digest = digest.await.map_err(&fail)?;
+        Ok((digest.bytes == size).then_some(digest.md5))
+    }
+
+    /// Writes what comes from `at` on, one piece while the next one arrives, and hashes it if there is a `sum` to go on
+    /// with.
+    async fn write_from(
+        &self,
+        temp: &Arc<Temp>,
+        body: &mut Steady,
+        mut at: u64,
+        mut sum: Option<Hasher>,
+        transfer: &Transfer,
+    ) -> Result<Option<Hasher>, Failed> {
+        let fail = self.io("failed to write the file");
+        let mut writing: Option<tokio::task::JoinHandle<io::Result<Option<Hasher>>>> = None;
+        while let Some(pieces) = self.gather(body, transfer).await? {
+            if let Some(write) = writing.take() {
+                sum = finished(write).await.map_err(&fail)?;
+            }
+            let (to, start, carried) = (temp.clone(), at, sum.take());
+            at += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+            writing = Some(tokio::task::spawn_blocking(move || write_pieces(&to, start, &pieces, carried)));
+        }
+        match writing {
+            Some(write) => finished(write).await.map_err(&fail),
+            None => Ok(sum),
+        }
     }
 
     /// Collects a small object and hands it over to be checked and written.
@@ -209,18 +240,7 @@ impl Download<'_> {
             Some(body) => body,
             None => self.open(Some(part.clone()), meta.etag.clone()).await?,
         };
-        let mut at = part.start;
-        while let Some(pieces) = self.gather(&mut body, transfer).await? {
-            let to = temp.clone();
-            let write = move || {
-                for piece in &pieces {
-                    to.write_at(at, piece)?;
-                    at += piece.len() as u64;
-                }
-                Ok(at)
-            };
-            at = blocking(write).await.map_err(self.io("failed to write the file"))?;
-        }
+        self.write_from(temp, &mut body, part.start, None, transfer).await?;
         Ok(part.end)
     }
 
@@ -261,9 +281,24 @@ impl Download<'_> {
     }
 }
 
+fn write_pieces(to: &Temp, mut at: u64, pieces: &[Bytes], mut sum: Option<Hasher>) -> io::Result<Option<Hasher>> {
+    for piece in pieces {
+        to.write_at(at, piece)?;
+        if let Some(sum) = &mut sum {
+            sum.update(piece);
+        }
+        at += piece.len() as u64;
+    }
+    Ok(sum)
+}
+
+async fn finished<T>(work: tokio::task::JoinHandle<io::Result<T>>) -> io::Result<T> {
+    work.await.map_err(io::Error::other)?
+}
+
 /// Runs file work on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    finished(tokio::task::spawn_blocking(work)).await
 }
 
 /// Hashes a file from its start while its ranges arrive.

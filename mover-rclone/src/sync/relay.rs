@@ -4,11 +4,18 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::item::Item;
 use super::run::Run;
 use super::transfer::{Ended, Failed, SHOWN};
 use crate::store::{GetRequest, ObjectMeta, PutRequest, Source, Store};
+
+/// Objects under way at a time. Each holds a thread while a piece of it is read, and what reads it may need another one:
+/// fewer than there are threads for file work.
+const AT_ONCE: usize = 16;
+
+static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
 
 /// Copies `item`.
 pub(super) async fn relay(
@@ -17,6 +24,7 @@ pub(super) async fn relay(
     dest: &Arc<dyn Store>,
     item: &Item,
 ) -> Result<Ended, Failed> {
+    let _place = PLACES.acquire().await;
     let transfer = run.context.counters.transfer(&item.path, item.size, SHOWN);
     let fail = |error| Failed::store(item, error);
     let meta = source.stat(&item.path).await.map_err(fail)?;
