@@ -106,8 +106,9 @@ pub struct UnderWay {
 pub struct Transfer {
     counters: Arc<Counters>,
     shown: Option<(u64, Arc<File>)>,
+    size: u64,
     done: AtomicU64,
-    finished: bool,
+    finished: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -166,7 +167,7 @@ impl Counters {
             (number, file)
         });
         add(&self.numbers.transferring, 1);
-        Transfer { counters: self.clone(), shown, done: AtomicU64::new(0), finished: false }
+        Transfer { counters: self.clone(), shown, size, done: AtomicU64::new(0), finished: AtomicBool::new(false) }
     }
 
     /// A file was deleted. It counts as compared too: that is how rclone's numbers come about.
@@ -255,8 +256,13 @@ impl File {
 }
 
 impl Transfer {
-    /// So many more bytes are done.
+    /// So many more bytes are done. What is sent again counts once: never more than the size.
     pub fn add(&self, bytes: u64) {
+        let most = self.size.saturating_sub(self.done.load(Ordering::Relaxed));
+        self.count(bytes.min(most));
+    }
+
+    fn count(&self, bytes: u64) {
         add(&self.done, bytes);
         add(&self.counters.numbers.bytes, bytes);
         if let Some((_, file)) = &self.shown {
@@ -265,17 +271,17 @@ impl Transfer {
     }
 
     /// It is complete: whatever was not counted of its `size` yet is counted now.
-    pub fn finish(mut self, size: u64) {
-        self.add(size.saturating_sub(self.done.load(Ordering::Relaxed)));
+    pub fn finish(&self, size: u64) {
+        self.count(size.saturating_sub(self.done.load(Ordering::Relaxed)));
         add(&self.counters.numbers.transfers, 1);
-        self.finished = true;
+        self.finished.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Transfer {
     fn drop(&mut self) {
         self.counters.numbers.transferring.fetch_sub(1, Ordering::Relaxed);
-        if !self.finished {
+        if !self.finished.load(Ordering::Relaxed) {
             self.counters.numbers.bytes.fetch_sub(self.done.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         if let Some((number, _)) = &self.shown {

@@ -78,6 +78,10 @@ impl Source for SealedSource {
         Ok(done)
     }
 
+    fn sent(&self, bytes: u64) {
+        self.clear.sent(bytes);
+    }
+
     fn unchanged(&self) -> io::Result<bool> {
         self.clear.unchanged()
     }

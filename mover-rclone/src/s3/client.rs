@@ -74,7 +74,10 @@ impl Sent {
             Ok(read == len && (!last || self.source.unchanged()?))
         });
         let trouble = match read {
-            Ok(true) => return Ok(buf.into()),
+            Ok(true) => {
+                self.source.sent(len as u64);
+                return Ok(buf.into());
+            }
             Ok(false) => Trouble::Changed,
             Err(error) => Trouble::Io(error),
         };

@@ -108,6 +108,10 @@ pub trait Source: Send + Sync {
         }
         Ok(done)
     }
+    /// Told by a store that so many more bytes are on their way, also when they go again.
+    fn sent(&self, bytes: u64) {
+        let _ = bytes;
+    }
     /// Whether the content is still what it was at the start (size, mtime, ctime). Called after the last read and
     /// before the object becomes visible; `false` makes the upload fail with [`StoreErrorKind::SourceChanged`].
     fn unchanged(&self) -> io::Result<bool>;

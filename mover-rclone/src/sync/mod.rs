@@ -157,6 +157,7 @@ fn open(job: &Job, context: &Context) -> Result<Arc<Run>, Problem> {
             if error.kind() == std::io::ErrorKind::NotFound { ExitCode::DirectoryNotFound } else { ExitCode::Failure };
         problem.exiting(exit)
     };
+    let make = job.goal != Goal::Check && !context.options.dry_run;
     let source = match &job.source {
         Place::Store(store) => Side::Store(store.clone()),
         // Between two directories the source is read as any other store.
@@ -170,7 +171,7 @@ fn open(job: &Job, context: &Context) -> Result<Arc<Run>, Problem> {
     let dest = match &job.destination {
         Place::Store(store) => Side::Store(store.clone()),
         Place::Directory(path) => {
-            Side::Local(Local::destination(path.clone(), rules(true)).map_err(|error| missing(path, error))?)
+            Side::Local(Local::destination(path.clone(), rules(true), make).map_err(|error| missing(path, error))?)
         }
     };
     Ok(Run::new(context.clone(), job.goal, source, dest))

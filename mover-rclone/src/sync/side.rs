@@ -38,9 +38,16 @@ impl Local {
         Ok(Self { path, root, rules, dest: None })
     }
 
-    /// Opens it to write below it.
-    pub(super) fn destination(path: PathBuf, rules: LocalRules) -> std::io::Result<Self> {
-        let dest = Dest::open(&path, DestOptions::default())?;
+    /// Opens it to write below it; with `make` it is made if it is not there.
+    pub(super) fn destination(path: PathBuf, rules: LocalRules, make: bool) -> std::io::Result<Self> {
+        let opened = match Dest::open(&path, DestOptions::default()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && make => {
+                std::fs::create_dir_all(&path)?;
+                Dest::open(&path, DestOptions::default())
+            }
+            opened => opened,
+        };
+        let dest = opened?;
         Ok(Self { path, root: dest.root().clone(), rules, dest: Some(dest) })
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use volsync_common::path::RelPath;
+use volsync_common::report::Transfer;
 use volsync_common::root::Root;
 use volsync_common::source::SourceFile;
 use volsync_common::walk::Stat;
@@ -28,12 +29,13 @@ pub(super) async fn upload(
     item: &Item,
     read: Read,
 ) -> Result<Ended, Failed> {
-    let transfer = run.context.counters.transfer(&item.path, item.size, SHOWN);
+    let transfer = Arc::new(run.context.counters.transfer(&item.path, item.size, SHOWN));
     let (source, mtime): (Arc<dyn Source>, _) = if item.kind == ItemKind::Link {
         link(&local.root, item)?
     } else {
         let stat = current(local, item, read.again)?;
-        let lazy = || LazyFile { root: local.root.clone(), path: item.path.clone(), stat, file: OnceLock::new() };
+        let (root, path, transfer) = (local.root.clone(), item.path.clone(), transfer.clone());
+        let lazy = || LazyFile { root, path, stat, file: OnceLock::new(), transfer };
         let source: Arc<dyn Source> = match read.content {
             Some(content) => Arc::new(Loaded(content)),
             None => Arc::new(lazy()),
@@ -154,6 +156,7 @@ struct LazyFile {
     /// What it was when this began; anything else is a change.
     stat: Stat,
     file: OnceLock<SourceFile>,
+    transfer: Arc<Transfer>,
 }
 
 impl LazyFile {
@@ -173,6 +176,10 @@ impl Source for LazyFile {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         self.open()?.read_at(offset, buf)
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.transfer.add(bytes);
     }
 
     fn unchanged(&self) -> io::Result<bool> {
