@@ -25,16 +25,18 @@ impl Work {
 pub(crate) struct Contestant {
     binary: PathBuf,
     config: PathBuf,
+    /// The authority of a server that speaks HTTPS.
+    ca: Option<PathBuf>,
     ours: bool,
 }
 
 impl Contestant {
-    pub(crate) fn rclone(binary: &Path, config: &Path) -> Contestant {
-        Contestant { binary: binary.into(), config: config.into(), ours: false }
+    pub(crate) fn rclone(binary: &Path, config: &Path, ca: Option<PathBuf>) -> Contestant {
+        Contestant { binary: binary.into(), config: config.into(), ca, ours: false }
     }
 
-    pub(crate) fn ours(binary: &Path, config: &Path) -> Contestant {
-        Contestant { binary: binary.into(), config: config.into(), ours: true }
+    pub(crate) fn ours(binary: &Path, config: &Path, ca: Option<PathBuf>) -> Contestant {
+        Contestant { binary: binary.into(), config: config.into(), ca, ours: true }
     }
 
     pub(crate) fn is_ours(&self) -> bool {
@@ -98,6 +100,9 @@ impl Contestant {
     fn command(&self, binary: &Path) -> Command {
         let mut command = Command::new(binary);
         command.env("RCLONE_CONFIG", &self.config);
+        if let Some(ca) = &self.ca {
+            command.env(if self.ours { "CUSTOM_CA" } else { "RCLONE_CA_CERT" }, ca);
+        }
         command
     }
 }

@@ -47,9 +47,28 @@ struct Arguments {
     /// Write the rows to the recorded file instead of comparing with it.
     #[arg(long)]
     record: bool,
-    /// The recorded rows.
-    #[arg(long, default_value = "benches/recorded.json")]
-    recorded: PathBuf,
+    /// The recorded rows; without it those in benches/ of the same size.
+    #[arg(long)]
+    recorded: Option<PathBuf>,
+    /// Volumes to compare with: small, large, huge, million. Without it all but a million.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Speak HTTPS under the server's own authority.
+    #[arg(long)]
+    tls: bool,
+}
+
+impl Arguments {
+    fn recorded(&self) -> PathBuf {
+        let default = if self.quick { "benches/recorded-quick.json" } else { "benches/recorded.json" };
+        self.recorded.clone().unwrap_or_else(|| default.into())
+    }
+
+    /// What makes rows of the same work different rows.
+    fn suffix(&self) -> String {
+        let latency = if self.latency_ms > 0 { format!(" {} ms", self.latency_ms) } else { String::new() };
+        latency + if self.tls { " https" } else { "" }
+    }
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -57,10 +76,10 @@ fn main() -> anyhow::Result<ExitCode> {
     let rows = rows(&arguments)?;
     record::print(&rows, arguments.json)?;
     if arguments.record {
-        record::write(&arguments.recorded, &rows)?;
+        record::write(&arguments.recorded(), &rows)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let fallen = record::fallen(&rows, &record::read(&arguments.recorded)?);
+    let fallen = record::fallen(&rows, &record::read(&arguments.recorded())?);
     for line in &fallen {
         eprintln!("{line}");
     }
@@ -74,12 +93,12 @@ fn rows(arguments: &Arguments) -> anyhow::Result<Vec<Row>> {
     let contestants = contestants(arguments, &server, scratch.path())?;
     let pairs = if arguments.quick { arguments.pairs.min(3) } else { arguments.pairs };
     let mut rows = Vec::new();
-    for volumes in workload::all(arguments.quick) {
+    for volumes in workload::chosen(arguments.quick, &arguments.only)? {
         let made = volumes.make(scratch.path())?;
         for pair in 0..pairs {
             let order = contestants.iter().enumerate().cycle().skip(pair % contestants.len()).take(contestants.len());
             for (who, contestant) in order {
-                chain(&volumes, &made, pair, (who, contestant), &server, &mut rows)?;
+                chain(&volumes, &made, pair, (who, contestant), &server, &arguments.suffix(), &mut rows)?;
             }
         }
     }
@@ -89,8 +108,13 @@ fn rows(arguments: &Arguments) -> anyhow::Result<Vec<Row>> {
 async fn server(arguments: &Arguments, objects: PathBuf) -> anyhow::Result<Server> {
     std::fs::create_dir(&objects)?;
     let latency = Duration::from_millis(arguments.latency_ms);
-    let options =
-        ServerOptions { data_dir: Some(objects), latency, record: false, ..ServerOptions::with_bucket("bench") };
+    let options = ServerOptions {
+        data_dir: Some(objects),
+        latency,
+        tls: arguments.tls,
+        record: false,
+        ..ServerOptions::with_bucket("bench")
+    };
     Ok(Server::start(options).await?)
 }
 
@@ -105,8 +129,13 @@ fn contestants(arguments: &Arguments, server: &Server, dir: &std::path::Path) ->
             server.secret_key()
         ),
     )?;
-    let ours = arguments.ours.iter().map(|binary| Contestant::ours(binary, &config));
-    Ok(std::iter::once(Contestant::rclone(&arguments.rclone, &config)).chain(ours).collect())
+    let ca = server.ca_pem().map(|pem| (dir.join("ca.crt"), pem));
+    if let Some((path, pem)) = &ca {
+        std::fs::write(path, pem)?;
+    }
+    let ca = ca.map(|(path, _)| path);
+    let ours = arguments.ours.iter().map(|binary| Contestant::ours(binary, &config, ca.clone()));
+    Ok(std::iter::once(Contestant::rclone(&arguments.rclone, &config, ca.clone())).chain(ours).collect())
 }
 
 /// One contestant's way through one kind of volume: first push, nothing changed, a little changed, restore.
@@ -116,6 +145,7 @@ fn chain(
     pair: usize,
     (who, contestant): (usize, &Contestant),
     server: &Server,
+    suffix: &str,
     rows: &mut Vec<Row>,
 ) -> anyhow::Result<()> {
     let remote = format!("bench/{}-{who}-{pair}", volumes.name);
@@ -135,7 +165,7 @@ fn chain(
             .with_context(|| format!("{} {step} by {}", volumes.name, contestant.name()))?;
         let requests = server.recorder().total() - before;
         eprintln!("{} {step}, pair {pair}, {}: {:.2} s", volumes.name, contestant.name(), sample.wall);
-        record::add(rows, &format!("{} {step}", volumes.name), contestant.is_ours(), sample, requests);
+        record::add(rows, &format!("{} {step}{suffix}", volumes.name), contestant.is_ours(), sample, requests);
     }
     Ok(())
 }
