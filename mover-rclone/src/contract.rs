@@ -2,7 +2,7 @@
 //!
 //! The operator starts `/bin/bash -c /mover-rclone/active.sh`. In our image both names are this program: the first
 //! understands just that command line, the second is the mover. What it prints on standard output, and its exit codes,
-//! are what the operator and people's scripts look at (`docs/compat-rclone.md`, "The mover's contract").
+//! are what the operator and people's scripts look at (`docs/contract.md`).
 
 mod debug;
 mod start;

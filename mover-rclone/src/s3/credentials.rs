@@ -1,6 +1,6 @@
 //! Who we are to the store: keys from the configuration, or from the AWS chain, or nobody.
 //!
-//! The rules of `docs/compat-rclone.md`, section 2.3. The chain's parts come from `aws-config`, but in the order of the
+//! The rules of `docs/compat-rclone.md`, "Credentials". The chain's parts come from `aws-config`, but in the order of the
 //! Go SDK, and all of them speak through our own HTTP client, so the same roots and proxies serve them.
 
 mod chain;
