@@ -160,7 +160,7 @@ pub struct Cli {
     /// DIRECTORY or DIRECTORY/ (its contents), or a file
     #[arg(required = true, value_name = "SOURCE")]
     pub source: std::path::PathBuf,
-    /// [USER@]HOST:PATH
+    /// `[USER@]HOST:PATH`
     #[arg(required = true, value_name = "DESTINATION")]
     pub destination: std::ffi::OsString,
 }
