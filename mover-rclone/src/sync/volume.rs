@@ -65,6 +65,8 @@ pub(super) async fn push(run: &Arc<Run>, local: &Local, store: &Arc<dyn Store>, 
     let text = text.map_err(|error| Problem::io("permissions.facl", "failed to keep it", &error))?;
     if let Some(text) = text
         && !run.context.options.dry_run
+        // With --ignore-errors deletions go on, but what failed to be stored is not called complete.
+        && run.problems.is_empty()
         && stored != Some(text.md5())
     {
         put_permissions(store, Arc::new(text)).await?;
