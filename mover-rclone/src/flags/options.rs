@@ -72,8 +72,6 @@ pub struct GlobalOptions {
     pub disable_http2: bool,
     /// `--disable-http-keep-alives`.
     pub disable_http_keep_alives: bool,
-    /// `--ask-password`.
-    pub ask_password: bool,
     /// `--error-on-no-transfer`.
     pub error_on_no_transfer: bool,
     /// `--human-readable`.
@@ -108,8 +106,6 @@ pub struct GlobalOptions {
     pub modify_window: Duration,
     /// `--contimeout`.
     pub contimeout: Duration,
-    /// `--expect-continue-timeout`.
-    pub expect_continue_timeout: Duration,
     /// `--timeout`.
     pub timeout: Duration,
     /// `--retries-sleep`.
@@ -128,8 +124,6 @@ pub struct GlobalOptions {
     pub multi_thread_cutoff: Option<u64>,
     /// `--volsync-memory-limit` in bytes.
     pub volsync_memory_limit: Option<u64>,
-    /// `--checkers`.
-    pub checkers: u32,
     /// `--retries`.
     pub retries: u32,
     /// `--low-level-retries`.
@@ -158,8 +152,6 @@ pub struct GlobalOptions {
     pub config: Option<Vec<u8>>,
     /// `--password-command`.
     pub password_command: Option<Vec<u8>>,
-    /// `--temp-dir`.
-    pub temp_dir: Option<Vec<u8>>,
     /// `--ca-cert`.
     pub ca_cert: Vec<Vec<u8>>,
     /// `--header`.
@@ -231,7 +223,6 @@ impl GlobalOptions {
             no_check_certificate: get.bool("no-check-certificate")?,
             disable_http2: get.bool("disable-http2")?,
             disable_http_keep_alives: get.bool("disable-http-keep-alives")?,
-            ask_password: get.bool("ask-password")?,
             error_on_no_transfer: get.bool("error-on-no-transfer")?,
             human_readable: get.bool("human-readable")?,
             use_server_modtime: get.bool("use-server-modtime")?,
@@ -249,7 +240,6 @@ impl GlobalOptions {
             max_duration: get.limit_duration("max-duration")?,
             modify_window: get.duration("modify-window")?,
             contimeout: get.duration("contimeout")?,
-            expect_continue_timeout: get.duration("expect-continue-timeout")?,
             timeout: get.duration("timeout")?,
             retries_sleep: get.duration("retries-sleep")?,
             stats: get.duration("stats")?,
@@ -259,7 +249,6 @@ impl GlobalOptions {
             multi_thread_chunk_size: get.size("multi-thread-chunk-size")?,
             multi_thread_cutoff: get.size("multi-thread-cutoff")?,
             volsync_memory_limit: get.size("volsync-memory-limit")?,
-            checkers: get.count("checkers")?,
             retries: get.count("retries")?,
             low_level_retries: get.count("low-level-retries")?,
             tpslimit_burst: get.count("tpslimit-burst")?,
@@ -274,7 +263,6 @@ impl GlobalOptions {
             log_file: get.text("log-file"),
             config: get.text("config"),
             password_command: get.text("password-command"),
-            temp_dir: get.text("temp-dir"),
             ca_cert: flags.values("ca-cert"),
             header: flags.values("header"),
             header_download: flags.values("header-download"),

@@ -117,6 +117,12 @@ impl Rules {
         }
     }
 
+    /// For a comparison alone: content counts, and times do not.
+    pub(super) fn for_check(self) -> Self {
+        let by = if self.by == By::Size { By::Size } else { By::Checksum };
+        Self { by, ignore_existing: false, update: false, ..self }
+    }
+
     /// The next step for a pair.
     pub(super) fn step(&self, source: &Facts, dest: &Facts) -> Step {
         if self.ignore_existing {

@@ -187,6 +187,9 @@ impl<'a> Planner<'a> {
     fn check(&mut self, source: Item, dest: Item) -> Result<(), Gone> {
         let run = self.run;
         run.context.counters.check_planned();
+        if run.reads_both() {
+            return self.send(Work::Check(source, dest));
+        }
         let facts = (run.source.facts(&source, &run.context), run.dest.facts(&dest, &run.context));
         match run.rules.step(&facts.0, &facts.1) {
             Step::Keep => {

@@ -36,6 +36,7 @@ impl Run {
         let hashes = source.has_hashes() && dest.has_hashes();
         let restore = goal == Goal::Volume && matches!(dest, Side::Local(_));
         let rules = Rules::new(&context.options, hashes, restore);
+        let rules = if goal == Goal::Check { rules.for_check() } else { rules };
         let problems = Problems::new(context.reporter.clone());
         Arc::new(Self { context, goal, source, dest, rules, problems })
     }
@@ -51,8 +52,24 @@ impl Run {
         self.context.cancel.is_cancelled()
     }
 
+    /// Whether contents themselves are compared (`check --download`), whatever hashes are known.
+    pub(super) fn reads_both(&self) -> bool {
+        self.goal == Goal::Check && self.context.options.download
+    }
+
+    async fn compare_contents(&self, source: &Item, dest: &Item) -> Result<Verdict, Problem> {
+        if source.size != dest.size {
+            return Ok(Verdict::Transfer(None));
+        }
+        let sums = (self.source.read(source, &self.context).await?, self.dest.read(dest, &self.context).await?);
+        Ok(if sums.0 == sums.1 { Verdict::Keep } else { Verdict::Transfer(None) })
+    }
+
     /// Asks the sides as little as the decision needs.
     pub(super) async fn compare(&self, source: &Item, dest: &Item) -> Result<Verdict, Problem> {
+        if self.reads_both() {
+            return self.compare_contents(source, dest).await;
+        }
         let mut source_facts = self.source.facts(source, &self.context);
         let mut dest_facts = self.dest.facts(dest, &self.context);
         // Each question is asked once at most: times, then hashes, then perhaps times.

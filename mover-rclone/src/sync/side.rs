@@ -12,6 +12,7 @@ use super::compare::{Fact, Facts};
 use super::feed::{self, LocalRules};
 use super::item::{Item, ItemKind};
 use super::problems::Problem;
+use super::steady::Steady;
 use crate::store::{Md5, Store};
 
 /// A directory of this machine.
@@ -105,6 +106,21 @@ impl Side {
             Self::Store(store) => ask(&**store, item, facts).await?,
         }
         Ok(())
+    }
+
+    /// MD5 of the content as it is read now.
+    pub(super) async fn read(&self, item: &Item, context: &Context) -> Result<Option<Md5>, Problem> {
+        let store = match self {
+            Self::Local(local) => return local.md5(item, context).await,
+            Self::Store(store) => store.clone(),
+        };
+        let fail = |error| Problem::from(error).about(&item.path);
+        let mut body = Steady::open(store, item.path.clone(), None, None).await.map_err(fail)?;
+        let mut sum = volsync_md5::Md5::new();
+        while let Some(piece) = body.next().await.map_err(fail)? {
+            sum.update(&piece);
+        }
+        Ok(Some(sum.finalize()))
     }
 
     /// Finds out the hash, if it is not known.
