@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod args;
 pub mod client;
+pub mod contract;
 pub mod delta;
 mod directories;
 pub mod exit;

@@ -5,13 +5,21 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use mover_rsync::args::client::Cli;
+use mover_rsync::contract::{Entry, destination, forced, source};
 use mover_rsync::{client, server};
 
 /// rsync's code for a wrong command line.
 const USAGE: u8 = 1;
 
 fn main() -> ExitCode {
-    let args: Vec<_> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    let words: Vec<_> = std::env::args_os().collect();
+    match Entry::find(&words) {
+        Some(Entry::Source(args)) => return source::run(&args).into(),
+        Some(Entry::Destination(args)) => return destination::run(&args).into(),
+        Some(Entry::Forced(args)) => return forced::run(&args).into(),
+        None => {}
+    }
+    let args: Vec<_> = words.into_iter().skip(1).map(OsStringExt::into_vec).collect();
     if args.iter().any(|arg| arg == b"--server") {
         return server::run(&args).into();
     }

@@ -41,8 +41,6 @@ pub struct Options {
     pub links: bool,
     /// `-p`
     pub perms: bool,
-    /// `-E`
-    pub executability: bool,
     /// `-t`
     pub times: bool,
     /// `-o`
@@ -109,7 +107,7 @@ pub struct Options {
     pub block_size: Option<u32>,
     /// `--timeout` in seconds, 0 for none.
     pub timeout: u64,
-    /// `--bwlimit` in KiB a second, 0 for none.
+    /// `--bwlimit` in KiB a second, 0 for none. A receiving side does not keep to it, as in rsync.
     pub bwlimit: u64,
     /// Item lines.
     pub items: Items,

@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::accounts::{Accounts, IdMap};
+use crate::args::ArgsError;
 use crate::args::server::{ServerArgs, parse};
-use crate::args::{ArgsError, server};
 use crate::exit::{ExitCode, Fatal};
-use crate::receiver::{self, open_destination};
+use crate::receiver::{self, open_beneath, open_destination};
 use crate::session::{Agreed, serve};
 use crate::stream::{Demux, Mux, Timed};
 use crate::wire::filter;
@@ -18,7 +18,16 @@ use crate::wire::handshake::Side;
 
 /// Runs the server with these arguments; the exit code.
 pub fn run(args: &[Vec<u8>]) -> u8 {
-    match parse(args).map_err(Fatal::from).and_then(|args| session(&args)) {
+    run_in(args, None)
+}
+
+/// Runs it for paths below `root` alone, whatever the arguments say.
+pub fn run_confined(args: &[Vec<u8>], root: &Path) -> u8 {
+    run_in(args, Some(root))
+}
+
+fn run_in(args: &[Vec<u8>], root: Option<&Path>) -> u8 {
+    match parse(args).map_err(Fatal::from).and_then(|args| session(&args, root)) {
         Ok(code) => code as u8,
         Err(fatal) => {
             eprintln!("rsync error: {fatal} (code {})", fatal.code());
@@ -27,9 +36,12 @@ pub fn run(args: &[Vec<u8>]) -> u8 {
     }
 }
 
-fn session(args: &server::ServerArgs) -> Result<ExitCode, Fatal> {
+fn session(args: &ServerArgs, root: Option<&Path>) -> Result<ExitCode, Fatal> {
     if args.sender {
         return Err(ArgsError::Unsupported("--sender".into()).into());
+    }
+    if args.options.relative {
+        return Err(ArgsError::Unsupported("-R".into()).into());
     }
     let own = |fd: io::Result<std::os::fd::OwnedFd>| fd.map(File::from).map_err(|error| no_stream(&error));
     let input = own(io::stdin().as_fd().try_clone_to_owned())?;
@@ -37,7 +49,7 @@ fn session(args: &server::ServerArgs) -> Result<ExitCode, Fatal> {
     let mut input = Demux::new(Timed::new(input, args.options.timeout));
     let mut out = Mux::new(output);
     let agreed = serve(args, args.options.may_segment(), seed(), &mut input, &mut out)?;
-    receive(args, agreed, input, &mut out)
+    receive(args, root, agreed, input, &mut out)
 }
 
 fn no_stream(error: &io::Error) -> Fatal {
@@ -53,6 +65,7 @@ fn seed() -> i32 {
 
 fn receive(
     args: &ServerArgs,
+    root: Option<&Path>,
     agreed: Agreed,
     mut input: Demux<Timed<File>>,
     out: &mut Mux<File>,
@@ -63,11 +76,14 @@ fn receive(
         return Err(ArgsError::Unsupported("--filter (together with --delete)".into()).into());
     }
     let path = match &args.paths[..] {
-        [path] if !path.is_empty() => Path::new(std::ffi::OsStr::from_bytes(path)),
-        [_] | [] => Path::new("."),
+        [path] if !path.is_empty() => &path[..],
+        [_] | [] => b".",
         _ => return Err(ArgsError::Usage("more than one destination".into()).into()),
     };
-    let place = open_destination(path)?;
+    let place = match root {
+        Some(root) => open_beneath(root, path)?,
+        None => open_destination(Path::new(std::ffi::OsStr::from_bytes(path)))?,
+    };
     let outcome = receiver::run(place, options.clone(), agreed, Side::Server, ids(options.numeric_ids), input, out)?;
     Ok(outcome.code())
 }

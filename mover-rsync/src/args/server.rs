@@ -73,14 +73,11 @@ const IGNORED: &[(&str, &str)] = &[
     ("super", "what the user may do is tried"),
     ("no-W", "differences are the default"),
     ("no-r", "recursion is asked for by a letter"),
-    ("no-specials", "specials are asked for by a letter and --specials"),
     ("open-noatime", "files are opened that way where it is allowed"),
     ("delete-missing-args", "there is one argument, and it exists"),
     ("ignore-missing-args", "there is one argument, and it exists"),
     ("no-relative", "paths are not relative unless -R says so"),
     ("no-implied-dirs", "only -R implies directories"),
-    ("munge-links", "links are taken as they are"),
-    ("drop-D", "see --devices"),
 ];
 
 /// Long options with a value that have no effect at a server.
@@ -119,7 +116,6 @@ impl ServerArgs {
                 b'D' => (options.devices, options.specials) = (true, true),
                 b't' => options.times = true,
                 b'p' => options.perms = true,
-                b'E' => options.executability = true,
                 b'A' => (options.acls, options.perms) = (true, true),
                 b'X' => options.xattrs = true,
                 b'r' => options.recursive = true,
@@ -133,7 +129,7 @@ impl ServerArgs {
                 b'z' => options.compress = true,
                 b'R' => options.relative = true,
                 b'h' | b'i' | b'P' => {}
-                known @ (b'n' | b's' | b'b' | b'd' | b'U' | b'N' | b'K' | b'm' | b'y' | b'L' | b'k' | b'C') => {
+                known @ (b'E' | b'n' | b's' | b'b' | b'd' | b'U' | b'N' | b'K' | b'm' | b'y' | b'L' | b'k' | b'C') => {
                     return Err(ArgsError::Unsupported(format!("-{}", char::from(*known))));
                 }
                 other => return Err(usage(format!("unknown option -{}", shown(&[*other])))),
@@ -180,12 +176,10 @@ impl ServerArgs {
             "ignore-existing" => options.ignore_existing = true,
             "fsync" => options.fsync = true,
             "specials" => options.specials = true,
+            "no-specials" => options.specials = false,
             "new-compress" => self.compress_with("zlibx"),
             "old-compress" => self.compress_with("zlib"),
             name => return IGNORED.iter().any(|(known, _)| *known == name),
-        }
-        if name == "no-specials" {
-            self.options.specials = false;
         }
         true
     }
@@ -284,6 +278,8 @@ const UNSUPPORTED: &[&str] = &[
     "remove-source-files",
     "remove-sent-files",
     "preallocate",
+    "munge-links",
+    "drop-D",
     "mkpath",
 ];
 
@@ -348,6 +344,7 @@ mod tests {
         let options = understood(choices).unwrap().options;
         assert_eq!(options.checksum_choice, Some((SumKind::Md5, SumKind::Xxh64)));
         assert!(options.compress && options.timeout == 30);
+        assert!(!understood("--server -rD --no-specials . d").unwrap().options.specials);
         assert_eq!(understood("--server -r -B1000 . d").unwrap().options.block_size, Some(1000));
     }
 
@@ -356,6 +353,8 @@ mod tests {
         for (line, code, named) in [
             ("--server -r --inplace . d", 4, "--inplace"),
             ("--server -rL . d", 4, "-L"),
+            ("--server -rE . d", 4, "-E"),
+            ("--server -r --munge-links . d", 4, "--munge-links"),
             ("--server -r --files-from=x . d", 4, "--files-from=x"),
             ("--server -r --partial-dir x . d", 4, "--partial-dir=x"),
             ("--server -r --daemon . d", 4, "--daemon"),

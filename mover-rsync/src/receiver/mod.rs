@@ -39,7 +39,7 @@ use crate::wire::handshake::Side;
 use crate::wire::stats::{Deleted, Totals};
 use asked::Asked;
 use generator::{Event, Generator};
-pub use place::{Place, open_destination};
+pub use place::{Place, open_beneath, open_destination};
 use receive::Receiver;
 
 /// What both threads know.
