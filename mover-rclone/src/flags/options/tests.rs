@@ -27,13 +27,13 @@ fn check_error(vars: &[(&str, &str)], args: &[&str], code: ExitCode, text: &str)
 #[test]
 fn defaults_are_rclones() {
     let o = options(&[], &[]);
-    assert_eq!((o.transfers, o.checkers, o.retries, o.low_level_retries), (None, 8, 3, 10));
+    assert_eq!((o.transfers, o.retries, o.low_level_retries), (None, 3, 10));
     assert_eq!((o.modify_window, o.timeout), (Duration::from_nanos(1), Duration::from_mins(5)));
     assert_eq!((o.stats, o.contimeout), (Duration::from_mins(1), Duration::from_mins(1)));
     assert_eq!((o.max_delete, o.max_transfer, o.max_duration, o.max_depth), (None, None, None, None));
     assert_eq!((o.multi_thread_cutoff, o.multi_thread_streams), (Some(256 << 20), 4));
     assert_eq!((o.log_level, o.stats_log_level), (Level::Notice, Level::Info));
-    assert!(o.ask_password && !o.checksum && o.filter == FilterOptions::default());
+    assert!(!o.checksum && o.filter == FilterOptions::default());
 }
 
 #[test]
