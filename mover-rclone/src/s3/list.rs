@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::{StreamExt as _, stream};
 use http::Method;
+use volsync_common::path::Shown;
 
 use super::client::{Call, S3Client};
 use super::keys::{Keys, unescape};
@@ -103,7 +104,7 @@ impl Pages for BucketPages<'_> {
         Box::pin(async move {
             let encode = self.encode.load(Ordering::Relaxed);
             let bad = match self.fetch(&ask, encode).await? {
-                Ok(keyed) => return Ok(keyed),
+                Ok(keyed) => return below(keyed, self.prefix),
                 Err(bad) => bad,
             };
             if encode {
@@ -111,13 +112,21 @@ impl Pages for BucketPages<'_> {
             }
             // Keys that XML cannot hold: from here on every page is asked for percent-encoded.
             self.encode.store(true, Ordering::Relaxed);
-            self.fetch(&ask, true).await?.map_err(|bad| protocol(bad.to_string()))
+            below(self.fetch(&ask, true).await?.map_err(|bad| protocol(bad.to_string()))?, self.prefix)
         })
     }
 }
 
 fn protocol(reason: impl Into<String>) -> StoreError {
     StoreError::new(StoreErrorKind::Protocol, "ListObjects", String::new(), reason)
+}
+
+/// A page with a key that was not asked for may lack one that was.
+fn below(keyed: Keyed, prefix: &[u8]) -> Result<Keyed, StoreError> {
+    match keyed.keys.iter().find(|key| !key.starts_with(prefix)) {
+        Some(key) => Err(protocol(format!("the server lists {}, which is not below the prefix", Shown(key)))),
+        None => Ok(keyed),
+    }
 }
 
 /// Where a chain of pages goes on; an error where it would not advance.
@@ -366,6 +375,13 @@ mod tests {
         assert_eq!(listed(2000, false).await.0, 2000);
         assert_eq!(listed(2000, true).await.0, 2000);
         assert_eq!(listed(0, false).await, (0, 1));
+    }
+
+    #[test]
+    fn a_key_that_was_not_asked_for_is_an_error() {
+        let keyed = |key: &[u8]| Keyed { keys: vec![b"p/a".to_vec(), key.to_vec()], ..Keyed::default() };
+        assert!(below(keyed(b"p/b"), b"p/").is_ok() && below(keyed(b""), b"").is_ok());
+        assert!(below(keyed(b"q/b"), b"p/").is_err());
     }
 
     #[test]

@@ -89,7 +89,8 @@ pub(super) struct Page {
 pub(super) fn page(data: &[u8]) -> Result<Page, BadXml> {
     let mut page = Page::default();
     let mut entry = Entry::default();
-    let mut wrong = None;
+    // What is doubtful is an error: half a listing looks like a volume from which the rest was deleted.
+    let (mut truncated, mut wrong) = (None, None);
     let mut root = String::new();
     walk(data, |parent, name, text| match (parent, name) {
         ("Contents", "Key") => text.clone_into(&mut entry.key),
@@ -99,9 +100,14 @@ pub(super) fn page(data: &[u8]) -> Result<Page, BadXml> {
         },
         ("Contents", "ETag") => text.trim().trim_matches('"').clone_into(&mut entry.etag),
         ("Contents", "LastModified") => entry.modified = parse_iso(text.as_bytes()),
+        (_, "Contents") if entry.key.is_empty() => wrong = Some("an object without a key"),
         (_, "Contents") => page.entries.push(std::mem::take(&mut entry)),
         ("CommonPrefixes", "Prefix") => page.prefixes.push(text.to_owned()),
-        (_, "IsTruncated") => page.truncated = text.trim() == "true",
+        (_, "IsTruncated") => match text.trim() {
+            "true" => truncated = Some(true),
+            "false" => truncated = Some(false),
+            _ => wrong = Some("IsTruncated is neither true nor false"),
+        },
         (_, "NextContinuationToken" | "NextMarker") if !text.is_empty() => page.next = Some(text.to_owned()),
         ("", name) => name.clone_into(&mut root),
         _ => {}
@@ -109,7 +115,7 @@ pub(super) fn page(data: &[u8]) -> Result<Page, BadXml> {
     match wrong {
         Some(why) => Err(BadXml(why.into())),
         None if root != "ListBucketResult" => Err(BadXml("it is not a listing".into())),
-        None => Ok(page),
+        None => Ok(Page { truncated: truncated.unwrap_or(page.next.is_some()), ..page }),
     }
 }
 
@@ -255,6 +261,8 @@ mod tests {
             b"<ListBucketResult><Contents><Key>a</Key>",
             b"<ListBucketResult>",
             b"<ListBucketResult><Contents><Size>x</Size></Contents></ListBucketResult>",
+            b"<ListBucketResult><Contents><Size>1</Size></Contents></ListBucketResult>",
+            b"<ListBucketResult><IsTruncated>trte</IsTruncated></ListBucketResult>",
             b"<ListBucketResult>&bomb;</ListBucketResult>",
             b"<Error><Code>SlowDown</Code></Error>",
         ] {
