@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
-use http::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response};
 use tokio::time::Instant;
 use volsync_common::path::Shown;
@@ -178,7 +178,7 @@ impl Call {
 /// An answer with status 2xx.
 pub(super) struct Answer {
     pub(super) headers: HeaderMap,
-    /// The whole body, when the call collects.
+    /// The whole body, when the call collects or it was too short to stream.
     pub(super) bytes: Bytes,
     /// The body to be read otherwise, with the place in flight that it keeps.
     pub(super) stream: Option<(BodyReader, Permit)>,
@@ -267,7 +267,7 @@ impl S3Client {
             return Err(refusal(response).await.into());
         }
         let (parts, body) = response.into_parts();
-        if !call.collect {
+        if !call.collect && !may_be_an_error(&parts.headers) {
             return Ok(Answer { headers: parts.headers, bytes: Bytes::new(), stream: Some((body, permit)) });
         }
         let bytes = body.collect(xml::LIMIT).await.map_err(Failure::from)?;
@@ -296,8 +296,7 @@ impl S3Client {
                 Content::Bytes(body) if !(call.content && self.sends_unsigned(endpoint)) => PayloadHash::of(body),
                 _ => PayloadHash::Unsigned,
             };
-            let now = Timestamp::now().secs + self.skew.load(Ordering::Relaxed);
-            let to_sign = ToSign { method: call.method.as_str(), path: &path, query: &query, payload, now };
+            let to_sign = ToSign { method: call.method.as_str(), path: &path, query: &query, payload, now: self.now() };
             target.signer.sign(&to_sign, &mut headers, key).map_err(|e| wrong(&e))?;
         }
         let separator = if query.is_empty() { "" } else { "?" };
@@ -322,6 +321,11 @@ impl S3Client {
 
     fn sends_unsigned(&self, endpoint: &Endpoint) -> bool {
         endpoint.is_tls() || self.unsigned_over_http
+    }
+
+    /// The server's clock, seconds since 1970, as far as it has told it.
+    pub(super) fn now(&self) -> i64 {
+        Timestamp::now().secs + self.skew.load(Ordering::Relaxed)
     }
 
     fn set_clock(&self, server: i64) {
@@ -383,6 +387,12 @@ impl Failure {
 
 /// Longest error answer that is read; an error document has some hundred bytes.
 const ERROR_LIMIT: usize = 256 << 10;
+
+/// Objects come with their ETag: a short answer without one can be an error inside of a 200.
+fn may_be_an_error(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    !headers.contains_key(ETAG) && length.is_some_and(|length| length <= ERROR_LIMIT)
+}
 
 async fn refusal(response: Response<BodyReader>) -> Failure {
     let (parts, body) = response.into_parts();

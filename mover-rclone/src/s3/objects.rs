@@ -32,7 +32,7 @@ impl S3Store {
     pub(super) async fn read(&self, request: GetRequest<'_>) -> Result<Got, StoreError> {
         if request.range.as_ref().is_some_and(std::ops::Range::is_empty) {
             let meta = self.head(request.path).await?;
-            return Ok(Got { meta, body: Box::new(Streamed { left: 0, stream: None, subject: String::new() }) });
+            return Ok(Got { meta, body: Box::new(Streamed::default()) });
         }
         let range = request.range.as_ref().map(|r| format!("bytes={}-{}", r.start, r.end - 1));
         let call = Call::new("GetObject", Method::GET, Some(self.key(request.path)?))
@@ -57,7 +57,7 @@ impl S3Store {
             return Err(wrong("the answer has another length than was asked for"));
         }
         let meta = meta::read(&answer.headers, size, self.quirks.etag_is_md5);
-        Ok(Got { meta, body: Box::new(Streamed { left: here, stream: answer.stream, subject }) })
+        Ok(Got { meta, body: Box::new(Streamed { left: here, first: answer.bytes, stream: answer.stream, subject }) })
     }
 
     /// Copies the object onto itself with the new time and all other metadata as it was.
@@ -156,7 +156,8 @@ impl S3Store {
             let bad =
                 |e: xml::BadXml| StoreError::new(StoreErrorKind::Protocol, "ListMultipartUploads", "", e.to_string());
             let (uploads, next) = xml::uploads(&answer.bytes).map_err(bad)?;
-            let old = |t: Option<Timestamp>| t.is_some_and(|t| t.secs < Timestamp::now().secs - DAY);
+            // By the server's clock, which dates them: ours may be ahead.
+            let old = |t: Option<Timestamp>| t.is_some_and(|t| t.secs < self.client.now() - DAY);
             let ours = |key: &str| key.as_bytes().starts_with(self.keys.prefix());
             for upload in uploads.iter().filter(|u| old(u.initiated) && ours(&u.key)) {
                 self.abort(upload.key.as_bytes(), &upload.id).await?;
@@ -171,8 +172,11 @@ impl S3Store {
 }
 
 /// The rest of an answer.
+#[derive(Default)]
 struct Streamed {
     left: u64,
+    /// What was read of it already.
+    first: Bytes,
     stream: Option<(BodyReader, Permit)>,
     subject: String,
 }
@@ -180,6 +184,9 @@ struct Streamed {
 impl Body for Streamed {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
         Box::pin(async move {
+            if !self.first.is_empty() {
+                return Ok(Some(std::mem::take(&mut self.first)));
+            }
             let Some((reader, _)) = &mut self.stream else { return Ok(None) };
             let chunk = reader.next().await;
             let chunk = chunk.map_err(|e| Failure::from(e).into_error("GetObject", self.subject.clone(), 1))?;
