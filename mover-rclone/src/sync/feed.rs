@@ -13,6 +13,7 @@ use volsync_common::root::{Root, Strategy};
 use volsync_common::walk::{self, Entry, Event, Kind, Walk, WalkOptions};
 
 use super::item::{Item, ItemKind, LINK_SUFFIX, Seen};
+use super::problems::reason;
 use super::select::{Select, is_temporary};
 use crate::flags::GlobalOptions;
 use crate::store::{Listed, Listing};
@@ -88,7 +89,7 @@ impl LocalFeed {
         loop {
             let entry = match self.walk.next()? {
                 Event::Entry(entry) => entry,
-                Event::Failed { path, error } => return Some(Seen::Failed { path, reason: error.to_string() }),
+                Event::Failed { path, error } => return Some(Seen::Failed { path, reason: reason(&error) }),
             };
             self.uncounted += 1;
             if self.uncounted == COUNT_EVERY {

@@ -1,6 +1,8 @@
 //! What went wrong in a run: told at once, remembered for the end, turned into one exit code.
 
+use std::borrow::Cow;
 use std::fmt::Display;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use volsync_common::exit::ExitCode;
@@ -11,8 +13,11 @@ use crate::store::{StoreError, StoreErrorKind};
 /// Problems that the end repeats; all are in the log.
 const KEPT: usize = 3;
 
-/// The end must fit into the last 1,024 bytes of output, of which other lines take some.
-const LONGEST: usize = 260;
+/// Bytes of the last words. With their line ends they fit into the last 1,024 bytes of output.
+const LAST_WORDS: usize = 960;
+
+/// Bytes that are left of a subject, where not all of it fits.
+const LEAST_SUBJECT: usize = 80;
 
 /// One thing that went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,13 +49,20 @@ impl Problem {
     }
 
     /// What a local operation said.
-    pub(super) fn io(subject: &(impl Display + ?Sized), what: &str, error: &std::io::Error) -> Self {
-        Self::new(subject, format!("{what}: {error}"))
+    pub(super) fn io(subject: &(impl Display + ?Sized), what: &str, error: &io::Error) -> Self {
+        Self::new(subject, format!("{what}: {}", reason(error)))
     }
 
-    fn line(&self) -> String {
-        let text = if self.subject.is_empty() { self.text.clone() } else { format!("{}: {}", self.subject, self.text) };
-        shortened(&text)
+    /// In at most `most` bytes. The reader acts on the text: a long path gives way first.
+    fn line(&self, before: &str, most: usize) -> String {
+        let room = most.saturating_sub(before.len());
+        if self.subject.is_empty() {
+            return format!("{before}{}", shortened(&self.text, room));
+        }
+        let subject = self.subject.len().min(LEAST_SUBJECT) + ": ".len();
+        let text = shortened(&self.text, room.saturating_sub(subject));
+        let subject = shortened(&self.subject, room.saturating_sub(text.len() + ": ".len()));
+        format!("{before}{subject}: {text}")
     }
 }
 
@@ -88,16 +100,27 @@ impl Problem {
     }
 }
 
+/// What the system said, and what the reader can do about it.
+pub(super) fn reason(error: &io::Error) -> String {
+    use io::ErrorKind as K;
+    let advice = match error.kind() {
+        K::StorageFull => "make the volume larger",
+        K::QuotaExceeded => "raise the quota",
+        K::ReadOnlyFilesystem => "mount the volume writable",
+        K::PermissionDenied => "run the mover as its owner (moverSecurityContext) or privileged",
+        _ => return error.to_string(),
+    };
+    format!("{error}; {advice}")
+}
+
 /// Cuts in the middle: both ends of a long path tell more than one.
-fn shortened(text: &str) -> String {
-    let count = text.chars().count();
-    if count <= LONGEST {
-        return text.to_owned();
+fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return Cow::Borrowed(text);
     }
-    let half = LONGEST / 2;
-    let start: String = text.chars().take(half).collect();
-    let end: String = text.chars().skip(count - half).collect();
-    format!("{start}...{end}")
+    let half = most.saturating_sub("...".len()) / 2;
+    let (start, end) = (text.floor_char_boundary(half), text.ceil_char_boundary(text.len() - half));
+    Cow::Owned(format!("{}...{}", &text[..start], &text[end..]))
 }
 
 /// The problems of a run, shared by all that works for it.
@@ -146,11 +169,11 @@ impl Problems {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(exit) = kept.exit else { return super::Outcome { exit: ExitCode::Success, epitaph: Vec::new() } };
         let epitaph = match (kept.first.as_slice(), kept.count) {
-            ([only], 1) => vec![format!("Failed to {what}: {}", only.line())],
+            ([only], 1) => vec![only.line(&format!("Failed to {what}: "), LAST_WORDS)],
             (some, count) => {
-                let mut lines = vec![format!("Failed to {what} with {count} errors; the first:")];
-                lines.extend(some.iter().map(|problem| format!("  {}", problem.line())));
-                lines
+                let head = format!("Failed to {what} with {count} errors; the first:");
+                let each = LAST_WORDS.saturating_sub(head.len()) / some.len().max(1);
+                std::iter::once(head).chain(some.iter().map(|problem| problem.line("  ", each))).collect()
             }
         };
         super::Outcome { exit, epitaph }
@@ -194,10 +217,23 @@ mod tests {
         let outcome = problems(&many);
         assert_eq!(outcome.epitaph[0], "Failed to sync with 5 errors; the first:");
         assert_eq!((outcome.epitaph.len(), outcome.exit), (1 + KEPT, ExitCode::Failure));
-        let long = Problem::new(&"x".repeat(4000), "why");
-        let outcome = problems(&[long.clone(), long.clone(), long]);
-        assert!(outcome.epitaph.iter().map(|line| line.len() + 1).sum::<usize>() < 950);
-        assert!(outcome.epitaph[1].ends_with("why"));
+    }
+
+    #[test]
+    fn the_end_keeps_the_reason_and_both_ends_of_a_path_and_fits_into_1024_bytes() {
+        let reason = "why, and what to do about it";
+        for subject in ["x".repeat(4000), format!("first/{}/last", "\u{1f980}".repeat(4000))] {
+            let long = Problem::new(&subject, reason);
+            let outcome = problems(&[long.clone(), long.clone(), long.clone()]);
+            assert!(outcome.epitaph.iter().map(|line| line.len() + 1).sum::<usize>() < 1024);
+            assert!(outcome.epitaph[1..].iter().all(|line| line.ends_with(reason)));
+            let line = problems(std::slice::from_ref(&long)).epitaph.remove(0);
+            assert!(line.len() < 1024 && line.len() > 900 && line.ends_with(reason), "{line}");
+            assert!(!subject.starts_with("first") || (line.contains(": first/") && line.contains("/last: ")), "{line}");
+        }
+        let wordy = Problem::new("a/b", "y".repeat(4000));
+        let line = problems(&[wordy]).epitaph.remove(0);
+        assert!(line.len() < 1024 && line.starts_with("Failed to sync: a/b: yyy"), "{line}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::run::Run;
 use super::side::Local;
 use super::small::Content;
 use super::transfer::{Cure, Ended, Failed, Read, SHOWN};
-use crate::store::{Md5, PutRequest, Source, Store};
+use crate::store::{Md5, PutRequest, Source, Store, StoreError, StoreErrorKind};
 
 /// Uploads `item`.
 pub(super) async fn upload(
@@ -55,8 +55,11 @@ pub(super) async fn upload(
             transfer.finish(size);
             Ok(Ended::Stored)
         }
-        Err(error) if is_gone(&error) => Err(Failed::new(Problem::from(error), Cure::Gone)),
-        Err(error) => Err(Failed::store(item, error)),
+        Err(error) => Err(match unreadable(&error) {
+            Some(io) if io.kind() == io::ErrorKind::NotFound => Failed::new(Problem::from(error), Cure::Gone),
+            Some(io) => Failed::io(item, "failed to read the file", io),
+            None => Failed::store(item, error),
+        }),
     }
 }
 
@@ -90,9 +93,10 @@ fn current(local: &Local, item: &Item, again: bool) -> Result<Stat, Failed> {
     }
 }
 
-fn is_gone(error: &crate::store::StoreError) -> bool {
+/// What the system said, if reading the source is what failed.
+fn unreadable(error: &StoreError) -> Option<&io::Error> {
     let io = error.source.as_ref().and_then(|source| source.downcast_ref::<io::Error>());
-    io.is_some_and(|io| io.kind() == io::ErrorKind::NotFound)
+    io.filter(|_| error.kind == StoreErrorKind::SourceRead)
 }
 
 type Target = (Arc<dyn Source>, volsync_common::time::Timestamp);

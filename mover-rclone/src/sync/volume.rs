@@ -143,7 +143,8 @@ pub(super) async fn pull(run: &Arc<Run>, store: &Arc<dyn Store>, local: &Local) 
 }
 
 fn missing(what: &str) -> Problem {
-    Problem::new(what, "the bucket does not exist").exiting(volsync_common::exit::ExitCode::DirectoryNotFound)
+    Problem::new(what, "the bucket does not exist; check its name (rcloneDestPath)")
+        .exiting(volsync_common::exit::ExitCode::DirectoryNotFound)
 }
 
 fn is_in_progress(text: &Spool) -> bool {
