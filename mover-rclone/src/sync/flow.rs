@@ -138,7 +138,7 @@ pub(super) async fn transfer_all(
         Side::Local(local) => local.dest.clone().map(|dest| Committer::start(run.clone(), dest)),
         Side::Store(_) => None,
     };
-    let transfers = Arc::new(Transfers { run: run.clone(), committer });
+    let transfers = Arc::new(Transfers::new(run.clone(), committer));
     Executor::new(run.clone(), transfers.clone()).work(receive).await;
     let (planned, facl) = planning.await.unwrap_or_else(|error| {
         run.problems.report(Problem::new("", format!("planning failed: {error}")));

@@ -1,8 +1,10 @@
 //! One file from the source to the destination, with as many attempts as the flags allow.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::RwLock;
 use volsync_common::exit::ExitCode;
 
 use super::commit::Committer;
@@ -31,7 +33,7 @@ pub(super) struct Failed {
 pub(super) enum Cure {
     /// Trying again.
     Retry,
-    /// Making room: flushing what waits to be named frees nothing but what it replaces.
+    /// Making room: naming what waits frees what it replaces.
     Room,
     /// Removing what stands in the way, once all else is transferred.
     Clear,
@@ -93,9 +95,17 @@ pub(super) struct Transfers {
     pub(super) run: Arc<Run>,
     /// Of a local destination.
     pub(super) committer: Option<Committer>,
+    /// Attempts share it; one on a disk that was full has it alone, so that nobody takes the room that there is.
+    room: RwLock<()>,
+    /// An attempt alone did not find room either.
+    full: AtomicBool,
 }
 
 impl Transfers {
+    pub(super) fn new(run: Arc<Run>, committer: Option<Committer>) -> Self {
+        Self { run, committer, room: RwLock::default(), full: AtomicBool::new(false) }
+    }
+
     /// Transfers one file and tells how it went.
     pub(super) async fn transfer(&self, item: Item, replacing: bool, md5: Option<Md5>, content: Option<Content>) {
         let run = &self.run;
@@ -149,16 +159,17 @@ impl Transfers {
         let tries = self.run.context.options.retries.max(1);
         let mut attempt = 1;
         loop {
+            let shared = self.room.read().await;
             let failed = match self.attempt(item, replacing, read).await {
                 Ok(ended) => return Ok(ended),
                 Err(failed) => failed,
             };
-            if attempt >= tries || self.run.cancelled() {
-                return Err(failed);
-            }
+            drop(shared);
             match (failed.cure, &self.committer) {
-                (Cure::Retry, _) => {}
-                (Cure::Room, Some(committer)) => committer.flush().await,
+                (Cure::Retry, _) if attempt < tries && !self.run.cancelled() => {}
+                (Cure::Room, Some(committer)) if !self.full.load(Ordering::Relaxed) => {
+                    return self.attempt_alone(item, replacing, committer).await;
+                }
                 _ => return Err(failed),
             }
             tracing::debug!(object = %item.path, "attempt {attempt} failed: {}", failed.problem.text);
@@ -166,6 +177,18 @@ impl Transfers {
             tokio::time::sleep(PAUSE * attempt + self.run.context.options.retries_sleep).await;
             attempt += 1;
         }
+    }
+
+    /// The disk is full: once more when everything else has its name, and what that replaced is gone.
+    async fn attempt_alone(&self, item: &Item, replacing: bool, committer: &Committer) -> Result<Ended, Failed> {
+        let _alone = self.room.write().await;
+        committer.flush().await;
+        let result = self.attempt(item, replacing, Read { md5: None, content: None, again: true }).await;
+        match &result {
+            Ok(_) => committer.flush().await,
+            Err(failed) => self.full.store(failed.cure == Cure::Room, Ordering::Relaxed),
+        }
+        result
     }
 
     async fn attempt(&self, item: &Item, replacing: bool, read: Read) -> Result<Ended, Failed> {
