@@ -14,6 +14,7 @@ pub mod guard;
 mod item;
 mod merge;
 mod metadata;
+mod nesting;
 mod paths;
 mod plain;
 mod plan;

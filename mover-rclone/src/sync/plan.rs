@@ -13,6 +13,7 @@ use volsync_common::report::Skip;
 use super::compare::Step;
 use super::item::{Item, ItemKind, Seen};
 use super::merge::{Merge, Pair};
+use super::nesting::Nesting;
 use super::paths::Paths;
 use super::problems::Problem;
 use super::run::Run;
@@ -76,6 +77,7 @@ pub(super) struct Planner<'a> {
     new_bytes: u64,
     /// The directory that was made last on a local destination.
     made: Vec<u8>,
+    nesting: Nesting,
     planned: Planned,
 }
 
@@ -100,6 +102,7 @@ impl<'a> Planner<'a> {
             new: Vec::new(),
             new_bytes: 0,
             made: Vec::new(),
+            nesting: Nesting::default(),
             planned,
         }
     }
@@ -156,6 +159,12 @@ impl<'a> Planner<'a> {
         self.planned.source_files += u64::from(item.is_content());
         if item.kind == ItemKind::Directory {
             self.planned.source_directories.push(&item.path, 0);
+        }
+        if matches!(self.run.dest, Side::Local(_))
+            && let Some(above) = self.nesting.conflict(item)
+        {
+            let text = "it is an object, and there are objects below it: a directory cannot hold both; remove one from the store";
+            self.run.problems.report(Problem::refusal(&above, text));
         }
         let Some(facl) = self.facl.as_mut() else { return };
         if item.kind == ItemKind::Link {
