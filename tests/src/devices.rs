@@ -35,6 +35,18 @@ impl Mounted {
         this
     }
 
+    /// What the file `image` holds, for example a copy of a device taken in the middle of a restore.
+    pub fn image(image: &Path) -> Self {
+        let this = Self { dir: TempDir::with_prefix("mounted-").unwrap() };
+        mount_image(image, this.path());
+        this
+    }
+
+    /// Takes away the right to write to it.
+    pub fn make_read_only(&self) {
+        run(Command::new(peers::tool("mount")).args(["-o", "remount,ro"]).arg(self.path())).success();
+    }
+
     /// The mount point.
     pub fn path(&self) -> &Path {
         self.dir.path()
@@ -46,9 +58,7 @@ impl Mounted {
         let image = images.path().join(kind);
         File::create(&image).unwrap().set_len(bytes).unwrap();
         format(kind, &image);
-        let this = Self { dir: TempDir::with_prefix("mounted-").unwrap() };
-        mount_image(&image, this.path());
-        this
+        Self::image(&image)
     }
 }
 
@@ -64,8 +74,7 @@ pub fn format(kind: &str, image: &Path) {
     run(Command::new(peers::tool(&format!("mkfs.{kind}"))).arg("-q").arg(image)).success();
 }
 
-/// Mounts the file `image` at `dir`, for example a copy of a device taken in the middle of a restore.
-pub fn mount_image(image: &Path, dir: &Path) {
+fn mount_image(image: &Path, dir: &Path) {
     run(Command::new(peers::tool("mount")).args(["-o", "loop"]).arg(image).arg(dir)).success();
 }
 

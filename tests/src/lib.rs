@@ -16,6 +16,7 @@ pub mod pod;
 pub mod process;
 pub mod rclone;
 pub mod rsync;
+pub mod scene;
 pub mod servers;
 pub mod stores;
 pub mod tree;

@@ -9,10 +9,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use volsync_common::exit::ExitCode;
 
 /// The limit of every helper that does not name its own: far beyond any single step of a test, well below the
 /// test runner's.
 pub const LIMIT: Duration = Duration::from_mins(2);
+
+/// What is kept of the output of a Job that failed, in bytes.
+const LAST_WORDS: usize = 1024;
 
 /// How a program ended.
 #[derive(Debug)]
@@ -38,6 +42,23 @@ impl Outcome {
     /// Both streams as text, standard output first.
     pub fn text(&self) -> String {
         format!("{}{}", String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(&self.stderr))
+    }
+
+    /// The last 1,024 bytes of what was said: all that is left of a Job that failed.
+    pub fn last_words(&self) -> String {
+        let said = [&self.stdout[..], &self.stderr].concat();
+        String::from_utf8_lossy(&said[said.len().saturating_sub(LAST_WORDS)..]).into_owned()
+    }
+
+    /// Panics with everything the program said unless it exited with `code` and its last words hold each of `words`.
+    #[track_caller]
+    pub fn fails(self, code: ExitCode, words: &[&str]) -> Self {
+        let outcome = self.exits(code as i32);
+        let last = outcome.last_words();
+        for word in words {
+            assert!(last.contains(word), "the last 1,024 bytes do not say {word:?}:\n{last}\n--- of\n{outcome}");
+        }
+        outcome
     }
 
     /// Panics with everything the program said unless it exited 0.
@@ -166,6 +187,13 @@ mod tests {
             "out\nerr\n"
         );
         assert_eq!(run(Command::new("sh").args(["-c", "kill -TERM $$"])).code(), 143);
+    }
+
+    #[test]
+    #[should_panic(expected = "do not say \"first\"")]
+    fn only_the_end_of_what_was_said_counts_as_last_words() {
+        let outcome = run(Command::new("sh").args(["-c", "echo first; yes | head -c 1020; echo why >&2; exit 1"]));
+        outcome.fails(ExitCode::Failure, &["y\nwhy\n"]).fails(ExitCode::Failure, &["first"]);
     }
 
     #[test]

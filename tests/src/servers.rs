@@ -1,5 +1,6 @@
 //! S3 servers that the tests run on loopback.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,6 +17,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::{NamedTempFile, TempDir, TempPath};
 
 use crate::certificates::Authority;
+use crate::embedded::Embedded;
 use crate::peers;
 use crate::process::Running;
 
@@ -35,6 +37,21 @@ pub trait S3Endpoint {
     fn secret_key(&self) -> &str;
     /// A PEM file with the authority to trust, for https.
     fn ca(&self) -> Option<&Path>;
+}
+
+/// A server whose content a test can look at and change behind the back of its clients.
+pub trait Inspect: S3Endpoint {
+    /// Keys that begin with `prefix`, each with the MD5 of its content or its ETag.
+    fn objects(&self, bucket: &str, prefix: &str) -> BTreeMap<String, String>;
+    /// Stores an object.
+    fn put(&self, bucket: &str, key: &str, content: &[u8]);
+}
+
+/// Runs `test` on MinIO and on our embedded server, each with the empty bucket `bucket`.
+#[track_caller]
+pub fn on_each_server(bucket: &str, test: impl Fn(&dyn Inspect)) {
+    test(&Embedded::start(bucket));
+    test(Minio::start().bucket(bucket));
 }
 
 /// A `rclone.conf` whose section [`SECTION`] is this endpoint under `provider`; removed when dropped.
@@ -123,6 +140,23 @@ impl S3Endpoint for Minio {
 
     fn ca(&self) -> Option<&Path> {
         self.authority.as_ref().map(|(_, file)| file.as_path())
+    }
+}
+
+impl Inspect for Minio {
+    fn objects(&self, bucket: &str, prefix: &str) -> BTreeMap<String, String> {
+        let remote = format!("{SECTION}:{bucket}/{prefix}");
+        let args = ["lsf", "-R", "--files-only", "--format", "hp", "--hash", "MD5", "--separator", " ", &remote];
+        let said = crate::rclone::Rclone::new(self, "Minio").run(&args).success().text();
+        let lines = said.lines().filter_map(|line| line.split_once(' '));
+        lines.map(|(md5, path)| (format!("{prefix}{path}"), md5.to_owned())).collect()
+    }
+
+    fn put(&self, bucket: &str, key: &str, content: &[u8]) {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        let remote = format!("{SECTION}:{bucket}/{key}");
+        crate::rclone::Rclone::new(self, "Minio").run(&["copyto".as_ref(), file.path(), remote.as_ref()]).success();
     }
 }
 

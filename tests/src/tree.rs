@@ -153,6 +153,11 @@ impl Tree {
     }
 }
 
+/// The regular files below `dir`.
+pub fn files(dir: &Path) -> BTreeMap<Vec<u8>, Entry> {
+    Tree::of(dir).filter(|_, entry| matches!(entry.kind, Kind::File { .. })).0
+}
+
 fn differences(wanted: &Entry, found: &Entry, ignore: Ignore) -> impl Iterator<Item = String> {
     let times = if wanted.kind == Kind::Directory { ignore.directory_times } else { ignore.file_times };
     // The mode of a link means nothing, and the format keeps its owner nowhere.

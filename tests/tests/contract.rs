@@ -165,7 +165,7 @@ fn a_signal_ends_a_transfer_in_time_and_the_next_run_finishes_it() {
     for (signal, path) in [(Signal::TERM, "bkt/term"), (Signal::INT, "bkt/int")] {
         let gate = server.server().faults().block(When::operation("PutObject").key("/b"));
         let running = pod.start_ours(Direction::Source, path);
-        server.wait_at(&gate);
+        server.wait_at(&gate, &running);
         let asked = Instant::now();
         running.signal(signal);
         let outcome = running.wait(LIMIT).exits(143);
@@ -185,7 +185,7 @@ fn a_signal_ends_even_a_mover_that_waits_for_a_dead_server() {
     let to = TempDir::new().unwrap();
     let pod = Pod::new(to.path(), &server, "Minio").env("RCLONE_VOLSYNC_ALLOW_MISSING_PERMISSIONS", "1");
     let running = pod.start_ours(Direction::Destination, "bkt/p");
-    server.wait_at(&gate);
+    server.wait_at(&gate, &running);
     let asked = Instant::now();
     running.signal(Signal::TERM);
     let outcome = running.wait(LIMIT).exits(143);
