@@ -16,7 +16,7 @@ pub const BUCKET: &str = "volumes";
 /// Lines of a remote with which the large files go up in parts.
 pub const PARTS: &str = "upload_cutoff = 5Mi\nchunk_size = 5Mi";
 
-/// From before to after a file is new, one is different, two are gone, and two new ones need three and two parts.
+/// From before to after two small files are new, one is different, two are gone, and two new ones need three and two parts.
 pub struct Scene {
     /// The server, with the empty bucket [`BUCKET`].
     pub server: Embedded,
@@ -42,6 +42,7 @@ impl Scene {
         fs::write(before.path().join("gone too"), b"gone").unwrap();
         fs::create_dir(after.path().join("made")).unwrap();
         fs::write(after.path().join("made/new"), b"new").unwrap();
+        fs::write(after.path().join("made/other"), b"other").unwrap();
         fs::write(after.path().join("d0/f0"), b"different").unwrap();
         fs::write(after.path().join("large"), volume::Random::new(3).bytes(11 << 20)).unwrap();
         fs::write(after.path().join("also large"), volume::Random::new(4).bytes(6 << 20)).unwrap();

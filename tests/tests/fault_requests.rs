@@ -437,7 +437,7 @@ fn connections_that_always_break_are_named() {
         outcome
             .fails(ExitCode::Failure, &["Failed to sync", name, "the connection was interrupted", "after 2 attempts"]);
     }
-    let when = When::operation("GetObject").key("large");
+    let when = When::operation("GetObject").key("/large");
     let outcome = scene.pull_fails("pull", &when, &Action::ResetInResponse { after: 0 });
     outcome.fails(ExitCode::Failure, &["large: GetObject", "interrupted"]);
 }
@@ -456,7 +456,7 @@ fn a_body_that_breaks_off_is_continued_where_it_broke() {
     {
         let (path, target) = (format!("{BUCKET}/p{n}"), scene.restored());
         scene.mover().push(scene.after.path(), &path).success();
-        scene.fault(&When::operation("GetObject").key("large").first(2), &action);
+        scene.fault(&When::operation("GetObject").key("/large").first(2), &action);
         scene.server.requests();
         mover.pull(&path, target.path()).success();
         scene.server.faults().clear();
@@ -473,7 +473,7 @@ fn an_object_that_is_replaced_while_it_is_read_is_restored_whole() {
     let scene = Scene::new();
     let (path, target) = (format!("{BUCKET}/p"), scene.restored());
     scene.mover().push(scene.after.path(), &path).success();
-    let large = || When::operation("GetObject").key("large");
+    let large = || When::operation("GetObject").key("/large");
     scene.server.faults().add(large().nth(1), Action::Truncate { after: 3 << 20 });
     let gate = scene.server.faults().block(large().nth(2));
     let mover = scene.mover();
@@ -516,7 +516,7 @@ fn a_slow_server_is_waited_for_and_a_silent_one_is_asked_again() {
     impatient("10").push(scene.after.path(), &path).success();
     impatient("10").pull(&path, target.path()).success();
     assert_eq!(scene.differs(&target), [""; 0]);
-    scene.fault(&When::operation("GetObject").key("large"), &hang);
+    scene.fault(&When::operation("GetObject").key("/large"), &hang);
     let target = scene.restored();
     let outcome = impatient("2").pull(&path, target.path());
     outcome

@@ -348,9 +348,8 @@ fn a_file_that_keeps_changing_is_named_and_its_object_stays() {
     fs::write(source.path().join("d0/new"), b"new").unwrap();
     fs::write(&large, vec![b'b'; 16 << 20]).unwrap();
     let before = server.objects(BUCKET, "p/large");
-    // Each attempt meets another change. The first knows the digest of the whole from the comparison, not those of the
-    // parts, and finds out at the end; the others at the third part.
-    let gates = [2, 6, 8].map(|nth| server.faults().block(When::operation("UploadPart").nth(nth)));
+    // Each attempt meets another change, after it has read the file once and before it does so again.
+    let gates = [1, 2, 3].map(|nth| server.faults().block(When::operation("CreateMultipartUpload").nth(nth)));
     let running = mover.start_push(source.path(), "volumes/p");
     for (gate, letter) in gates.iter().zip(b"cde") {
         server.wait_at(gate, &running);
