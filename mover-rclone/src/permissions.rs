@@ -108,7 +108,7 @@ pub struct Restored {
     pub owner_denied: u64,
     /// Mode or list could not be set for want of privilege.
     pub mode_denied: u64,
-    /// Lists were reduced to modes: the file system has none.
+    /// Lists were reduced to modes: the volume cannot keep them.
     pub reduced: u64,
     /// Nothing is at the path (a link, fifo or excluded file of the source).
     pub missing: u64,
@@ -133,7 +133,7 @@ impl Restored {
         let parts = [
             (self.owner_denied, "owners or groups could not be set (the mover may not change owners)"),
             (self.mode_denied, "modes or access lists could not be set (the mover may not change them)"),
-            (self.reduced, "access lists were reduced to modes (the file system keeps none)"),
+            (self.reduced, "access lists were reduced to modes (the volume cannot keep them)"),
             (self.refused, "records were left out (a link is in their place)"),
             (self.broken, "records were left out (broken, or outside of the volume)"),
         ];

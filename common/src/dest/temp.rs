@@ -166,7 +166,11 @@ impl Temp {
         rustix::fs::ftruncate(&self.file, self.size)?;
         self.punch_holes()?;
         let mode = meta.mode.unwrap_or(0o666 & !self.name.dest.0.umask);
-        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode & 0o7777))?;
+        match rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode & 0o7777)) {
+            // It is our own file, so nobody can set a mode here: those of the mount count (CIFS, some FUSE).
+            Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
         Ok(rustix::fs::futimens(&self.file, &timestamps(meta.mtime))?)
     }
 

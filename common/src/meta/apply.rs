@@ -44,7 +44,7 @@ pub struct ApplyOutcome {
     pub owner_denied: bool,
     /// The mode or a list may not be changed.
     pub mode_denied: bool,
-    /// The file system has no lists: the record's was reduced to a mode that grants no more.
+    /// The file system has no lists, or cannot keep this one: it was reduced to a mode that grants no more.
     pub reduced: bool,
     /// The record has a default list but the path is no directory: that list was left out.
     pub misplaced_default: bool,
@@ -101,7 +101,8 @@ impl Applying<'_> {
         done: rustix::io::Result<()>,
         instead: impl Fn(&Self) -> rustix::io::Result<()>,
     ) -> io::Result<()> {
-        if matches!(done, Err(Errno::OPNOTSUPP | Errno::NOSYS)) {
+        // EINVAL: an id in the list is not mapped into this user namespace.
+        if matches!(done, Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL)) {
             self.outcome.reduced |= !self.record.access.is_minimal() || self.record.default.is_some();
             let same = self.inode.stat().mode & 0o777 == self.reduced_mode() & 0o777;
             return if same { Ok(()) } else { self.mode_set(instead(self)) };
@@ -112,7 +113,8 @@ impl Applying<'_> {
     fn mode_set(&mut self, done: rustix::io::Result<()>) -> io::Result<()> {
         match done {
             Ok(()) => self.outcome.changed = true,
-            Err(Errno::PERM) => self.outcome.mode_denied = true,
+            // Anything but EPERM: file systems whose modes are those of the mount (CIFS, some FUSE).
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => self.outcome.mode_denied = true,
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -131,7 +133,7 @@ impl Applying<'_> {
         match self.inode.chown(wanted.0, wanted.1) {
             Ok(()) => self.outcome.changed = true,
             // EINVAL: the id is not mapped into this user namespace.
-            Err(Errno::PERM | Errno::INVAL) => self.outcome.owner_denied = true,
+            Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => self.outcome.owner_denied = true,
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -141,11 +143,23 @@ impl Applying<'_> {
     fn special(&mut self) -> io::Result<()> {
         self.inode.refresh()?;
         let mode = self.inode.stat().mode & 0o7777;
-        let wanted = mode & 0o777 | self.record.special;
+        let root = self.turns_into_root();
+        self.outcome.mode_denied |= root != 0;
+        let wanted = mode & 0o777 | self.record.special & !root;
         if mode == wanted {
             return Ok(());
         }
         let done = self.inode.chmod(wanted);
         self.mode_set(done)
+    }
+
+    /// The special bits with which a program of somebody else would run as root, because it could not be given to them.
+    fn turns_into_root(&self) -> u32 {
+        let stat = self.inode.stat();
+        let is_root = |now: u32, wanted: Option<u32>| now == 0 && wanted.is_some_and(|id| id != 0);
+        let file = stat.kind() == Kind::File;
+        let user = if file && is_root(stat.uid, self.record.owner) { 0o4000 } else { 0 };
+        let group = if file && is_root(stat.gid, self.record.group) { 0o2000 } else { 0 };
+        self.record.special & (user | group)
     }
 }

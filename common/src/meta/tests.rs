@@ -237,6 +237,30 @@ fn without_privilege_lists_and_modes_apply_and_owners_are_counted() {
 }
 
 #[test]
+fn a_program_of_somebody_else_does_not_become_one_of_root() {
+    if !is_root() {
+        // Only root's files could become programs of root.
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::create_dir(temp.path().join("d")).unwrap();
+    std::fs::write(temp.path().join("f"), b"").unwrap();
+    let dest = Dest::open(temp.path(), DestOptions::default()).unwrap();
+    let options = ApplyOptions { owners: false, ..ApplyOptions::default() };
+    // A directory's bits make no program.
+    let cases =
+        [("f", 7, 7, 0o755, true), ("f", 0, 7, 0o4755, true), ("f", 0, 0, 0o6755, false), ("d", 7, 7, 0o6755, false)];
+    for (name, owner, group, mode, mode_denied) in cases {
+        let text = format!("# file: {name}\n# owner: {owner}\n# group: {group}\n# flags: ss-\nu::7\ng::5\no::5\n");
+        let record = Reader::new(text.as_bytes()).next().unwrap().unwrap();
+        let path = RelPath::new(name.as_bytes()).unwrap();
+        let outcome = apply(&dest, Some(&path), &record, options).unwrap();
+        assert_eq!(outcome.mode_denied, mode_denied, "{text}");
+        assert_eq!(std::fs::metadata(temp.path().join(name)).unwrap().mode() & 0o7777, mode, "{text}");
+    }
+}
+
+#[test]
 fn a_file_nobody_may_read_still_tells_its_list() {
     let temp = unprivileged::home();
     let read = unprivileged::run(|| {
