@@ -50,6 +50,15 @@ pub enum MakeDirError {
     Io(#[from] io::Error),
 }
 
+impl From<MakeDirError> for io::Error {
+    fn from(error: MakeDirError) -> Self {
+        match error {
+            MakeDirError::Io(error) => error,
+            in_the_way @ MakeDirError::InTheWay(_) => Self::other(in_the_way),
+        }
+    }
+}
+
 /// A directory to restore into.
 #[derive(Clone, Debug)]
 pub struct Dest(Arc<Shared>);
@@ -71,6 +80,24 @@ impl Dest {
         let root = Root::open(path, options.strategy)?;
         let stat = Stat::of(&root)?;
         Ok(Self(Arc::new(Shared { root, stat, umask: umask(), flush: Mutex::default() })))
+    }
+
+    /// [`Dest::open`], after making the directory and those above it as far as they are missing.
+    pub fn open_or_make(path: &Path, options: DestOptions) -> io::Result<Self> {
+        for above in path.ancestors() {
+            let here = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            let dest = match Self::open(here, options) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            let missing = path.strip_prefix(above).map_err(io::Error::other)?.as_os_str().as_encoded_bytes();
+            if missing.is_empty() {
+                return Ok(dest);
+            }
+            dest.make_dir_all(&RelPath::new(missing).map_err(io::Error::other)?)?;
+            return Self::open(path, options);
+        }
+        Err(io::ErrorKind::NotFound.into())
     }
 
     /// The directory itself, for reading below it.

@@ -36,6 +36,23 @@ fn a_file_gets_its_name_with_content_time_and_mode() {
 }
 
 #[test]
+fn what_is_missing_of_the_directory_is_made_below_what_exists() {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::create_dir(temp.path().join("real")).unwrap();
+    symlink("real", temp.path().join("link")).unwrap();
+    std::fs::write(temp.path().join("file"), b"").unwrap();
+    for path in ["link", "link/a/b", "link/a/b/"] {
+        Dest::open_or_make(&temp.path().join(path), DestOptions::default()).unwrap();
+    }
+    assert!(temp.path().join("real/a/b").is_dir());
+    for path in ["file", "file/below"] {
+        let error = Dest::open_or_make(&temp.path().join(path), DestOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory, "{path}");
+    }
+    assert!(Dest::open_or_make(Path::new("."), DestOptions::default()).is_ok());
+}
+
+#[test]
 fn a_dropped_file_leaves_nothing_and_the_old_one_stays() {
     both(|at, dest| {
         std::fs::write(at.join("f"), b"old").unwrap();

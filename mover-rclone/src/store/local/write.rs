@@ -1,11 +1,10 @@
 //! Writing objects and directories, and removing them.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use volsync_common::dest::{CommitMeta, Dest, DestOptions, MakeDirError, Temp, is_temp_name};
+use volsync_common::dest::{CommitMeta, Dest, DestOptions, Temp, is_temp_name};
 use volsync_common::path::RelPath;
 use volsync_common::root::is_in_the_way;
 use volsync_common::time::Timestamp;
@@ -133,35 +132,17 @@ fn created(directory: &Directory) -> Result<&Dest, StoreError> {
     let root = &directory.settings.root;
     let fail = |error| written(failed("make directory", &shown(root), error));
     match directory.dest() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make_root(root).map_err(fail)?,
-        Err(error) => return Err(fail(error)),
-        Ok(dest) => return Ok(dest),
-    }
-    directory.dest().map_err(fail)
-}
-
-/// Makes what is missing of `root` below the part that exists, whose links are the user's and are followed.
-fn make_root(root: &Path) -> io::Result<()> {
-    for above in root.ancestors().skip(1) {
-        let here = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        match Dest::open(here, DestOptions::default()) {
-            Ok(dest) => {
-                let missing = root.strip_prefix(above).map_err(io::Error::other)?;
-                return make_dir_all(&dest, missing.as_os_str().as_encoded_bytes());
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Dest::open_or_make(root, DestOptions::default()).map_err(fail)?;
+            directory.dest().map_err(fail)
         }
+        other => other.map_err(fail),
     }
-    Err(io::ErrorKind::NotFound.into())
 }
 
 fn make_dir_all(dest: &Dest, path: &[u8]) -> io::Result<()> {
     let path = RelPath::new(path).map_err(io::Error::other)?;
-    dest.make_dir_all(&path).map_err(|error| match error {
-        MakeDirError::Io(error) => error,
-        in_the_way @ MakeDirError::InTheWay(_) => io::Error::other(in_the_way),
-    })
+    Ok(dest.make_dir_all(&path)?)
 }
 
 pub(super) fn make_directory(directory: &Directory, path: &RelPath) -> Result<(), StoreError> {
