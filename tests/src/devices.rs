@@ -1,6 +1,6 @@
-//! File systems of a test's own: XFS and ext4 on a loop device, and tmpfs. Needs root.
+//! File systems of a test's own: XFS and ext4 on a loop device, tmpfs, ramfs, overlayfs. Needs root.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
@@ -13,26 +13,47 @@ use crate::process::run;
 #[derive(Debug)]
 pub struct Mounted {
     dir: TempDir,
+    /// What holds its layers; unmounted after it.
+    below: Option<Box<Mounted>>,
 }
 
 impl Mounted {
     /// XFS with reflinks. `mkfs.xfs` refuses less than 300 MiB; the image is sparse.
     pub fn xfs() -> Self {
-        Self::on_loop("xfs", 320 << 20)
+        Self::on_loop("xfs", 320 << 20, &[])
     }
 
     /// ext4 of `bytes`, for example small enough to fill.
     pub fn ext4(bytes: u64) -> Self {
-        Self::on_loop("ext4", bytes)
+        Self::on_loop("ext4", bytes, &[])
+    }
+
+    /// ext4 as old tools made it on small volumes: times have whole seconds and end in 2038.
+    pub fn ext4_of_old(bytes: u64) -> Self {
+        Self::on_loop("ext4", bytes, &["-I", "128", "-O", "^metadata_csum"])
     }
 
     /// tmpfs of `bytes`.
     pub fn tmpfs(bytes: u64) -> Self {
-        let this = Self { dir: TempDir::with_prefix("tmpfs-").unwrap() };
-        let options = format!("mode=755,size={bytes}");
-        run(Command::new(peers::tool("mount")).args(["-t", "tmpfs", "-o", &options, "volsync"]).arg(this.path()))
-            .success();
-        this
+        Self::nodev("tmpfs", &format!("mode=755,size={bytes}"))
+    }
+
+    /// ramfs: no access lists, no extended attributes, no holes to punch, no limit.
+    pub fn ramfs() -> Self {
+        Self::nodev("ramfs", "mode=755")
+    }
+
+    /// overlayfs over a tmpfs of `bytes`, as a container's own files are.
+    pub fn overlay(bytes: u64) -> Self {
+        let below = Self::tmpfs(bytes);
+        for layer in ["lower", "upper", "work"] {
+            fs::create_dir(below.path().join(layer)).unwrap();
+        }
+        let layer = |name| below.path().join(name).display().to_string();
+        let layers = format!("lowerdir={},upperdir={},workdir={}", layer("lower"), layer("upper"), layer("work"));
+        let mut over = Self::nodev("overlay", &layers);
+        over.below = Some(Box::new(below));
+        over
     }
 
     /// What the file `image` holds, for example a copy of a device taken in the middle of a restore.
@@ -52,13 +73,23 @@ impl Mounted {
         self.dir.path()
     }
 
-    fn on_loop(kind: &str, bytes: u64) -> Self {
+    fn nodev(kind: &str, options: &str) -> Self {
+        let this = Self::at(kind);
+        run(Command::new(peers::tool("mount")).args(["-t", kind, "-o", options, "volsync"]).arg(this.path())).success();
+        this
+    }
+
+    fn at(kind: &str) -> Self {
+        Self { dir: TempDir::with_prefix(format!("{kind}-")).unwrap(), below: None }
+    }
+
+    fn on_loop(kind: &str, bytes: u64, options: &[&str]) -> Self {
         // The mount keeps the unlinked image alive.
         let images = TempDir::with_prefix("image-").unwrap();
         let image = images.path().join(kind);
         File::create(&image).unwrap().set_len(bytes).unwrap();
-        format(kind, &image);
-        Self::image(&image)
+        format_with(kind, &image, options);
+        Self::image(\&image)
     }
 }
 
@@ -71,7 +102,11 @@ impl Drop for Mounted {
 
 /// Makes a file system in the file `image`.
 pub fn format(kind: &str, image: &Path) {
-    run(Command::new(peers::tool(&format!("mkfs.{kind}"))).arg("-q").arg(image)).success();
+    format_with(kind, image, &[]);
+}
+
+fn format_with(kind: &str, image: &Path, options: &[&str]) {
+    run(Command::new(peers::tool(&format!("mkfs.{kind}"))).arg("-q").args(options).arg(image)).success();
 }
 
 fn mount_image(image: &Path, dir: &Path) {
@@ -84,9 +119,14 @@ mod tests {
 
     #[test]
     fn each_kind_is_what_it_says() {
-        for (mounted, kind) in
-            [(Mounted::xfs(), "xfs"), (Mounted::ext4(16 << 20), "ext2/ext3"), (Mounted::tmpfs(1 << 20), "tmpfs")]
-        {
+        for (mounted, kind) in [
+            (Mounted::xfs(), "xfs"),
+            (Mounted::ext4(16 << 20), "ext2/ext3"),
+            (Mounted::ext4_of_old(16 << 20), "ext2/ext3"),
+            (Mounted::tmpfs(1 << 20), "tmpfs"),
+            (Mounted::ramfs(), "ramfs"),
+            (Mounted::overlay(1 << 20), "overlayfs"),
+        ] {
             let said = run(Command::new("stat").args(["-f", "-c", "%T"]).arg(mounted.path())).success().text();
             assert_eq!(said.trim_end(), kind);
         }

@@ -20,6 +20,9 @@ use crate::{mover, peers};
 /// The user that tests about missing rights run as.
 pub const UID: &str = "1234";
 
+/// Where `strace` writes; nobody reads it.
+const STRACE_LOG: &str = "/tmp/strace.log";
+
 /// Arguments: empty directory for the new root, volume, Secret directory, program, then the command to run.
 const ENTER: &str = r#"
 set -e
@@ -78,6 +81,8 @@ pub struct Pod {
     secret: TempDir,
     root: TempDir,
     env: Vec<(String, String)>,
+    /// Further ones for `unshare`.
+    namespaces: Vec<&'static str>,
     prefix: Vec<String>,
     limit: Duration,
 }
@@ -102,7 +107,8 @@ impl Pod {
     pub fn with_conf(data: &Path, conf: &[u8]) -> Self {
         let [secret, root] = ["secret-", "pod-"].map(|prefix| TempDir::with_prefix(prefix).unwrap());
         fs::set_permissions(secret.path(), Permissions::from_mode(0o755)).unwrap();
-        let pod = Self { data: data.to_owned(), secret, root, env: Vec::new(), prefix: Vec::new(), limit: LIMIT };
+        let (env, namespaces, prefix) = (Vec::new(), Vec::new(), Vec::new());
+        let pod = Self { data: data.to_owned(), secret, root, env, namespaces, prefix, limit: LIMIT };
         pod.secret_file("rclone.conf", conf)
     }
 
@@ -128,11 +134,22 @@ impl Pod {
         self
     }
 
-    /// Answers system calls with an error: `strace --inject=WHAT`, for example `copy_file_range:error=ENOSYS`.
+    /// Runs in a user namespace that knows root alone, as a pod without the host's users does for all it does not map.
+    #[must_use]
+    pub fn user_namespace(mut self) -> Self {
+        self.namespaces.extend(["--user", "--map-root-user"]);
+        self
+    }
+
+    /// Answers system calls with an error: `strace --inject=WHAT`, for example `copy_file_range:error=ENOSYS`. Further
+    /// calls add to it.
     #[must_use]
     pub fn inject(mut self, what: &str) -> Self {
-        let strace = ["strace", "-f", "-qq", "-o", "/tmp/strace.log", &format!("--inject={what}")];
-        self.prefix.extend(strace.map(str::to_owned));
+        let what = format!("--inject={what}");
+        match self.prefix.iter().position(|word| word == STRACE_LOG) {
+            Some(log) => self.prefix.insert(log + 1, what),
+            None => self.prefix.extend(["strace", "-f", "-qq", "-o", STRACE_LOG, &what].map(str::to_owned)),
+        }
         self
     }
 
@@ -181,6 +198,7 @@ impl Pod {
 
     fn command(&self, program: &Path, argv: &[&str]) -> Command {
         let mut command = Command::new("unshare");
+        command.args(&self.namespaces);
         command.args(["--mount", "--propagation", "private", "sh", "-c", ENTER, "pod"]);
         command.args([self.root.path(), &self.data, self.secret.path(), program].map(Path::as_os_str));
         command.args(self.prefix.iter().map(OsStr::new)).args(argv);
@@ -222,8 +240,8 @@ mod tests {
     #[test]
     fn injected_errors_reach_the_program() {
         let data = TempDir::new().unwrap();
-        let pod = Pod::with_conf(data.path(), b"").inject("unlinkat:error=EROFS");
-        let said = enter(&pod, "touch /data/x; rm -f /data/x 2>&1 || true");
-        assert!(said.contains("Read-only file system"), "{said}");
+        let pod = Pod::with_conf(data.path(), b"").inject("unlinkat:error=EROFS").inject("mkdir:error=EDQUOT");
+        let said = enter(&pod, "touch /data/x; rm -f /data/x 2>&1 || true; mkdir /data/d 2>&1 || true");
+        assert!(said.contains("Read-only file system") && said.contains("quota"), "{said}");
     }
 }
