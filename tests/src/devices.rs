@@ -58,7 +58,7 @@ impl Mounted {
 
     /// What the file `image` holds, for example a copy of a device taken in the middle of a restore.
     pub fn image(image: &Path) -> Self {
-        let this = Self { dir: TempDir::with_prefix("mounted-").unwrap() };
+        let this = Self::at("mounted");
         mount_image(image, this.path());
         this
     }
@@ -89,7 +89,7 @@ impl Mounted {
         let image = images.path().join(kind);
         File::create(&image).unwrap().set_len(bytes).unwrap();
         format_with(kind, &image, options);
-        Self::image(\&image)
+        Self::image(&image)
     }
 }
 

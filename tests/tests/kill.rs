@@ -2,6 +2,7 @@
 //!
 //! A run is killed where the server holds one of its requests, or at a system call, so that every phase is hit for certain.
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
+#![allow(clippy::panic, reason = "test support: a panic is the report")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
