@@ -104,7 +104,9 @@ fn hostile_keys_are_named_and_lead_nowhere() {
         server.server().store().delete(BUCKET, key).unwrap();
     }
     // On the side that is written they are nobody's business.
-    hostile.iter().for_each(|key| server.put(BUCKET, key, b"planted"));
+    for key in &hostile {
+        server.put(BUCKET, key, b"planted");
+    }
     mover.push(source.path(), "volumes/p").success();
     let keys = server.objects(BUCKET, "p/");
     assert!(hostile.iter().all(|key| keys.contains_key(*key)), "{keys:?}");
