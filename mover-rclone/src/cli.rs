@@ -1,6 +1,6 @@
 //! The command line: from arguments and environment to an exit code.
 //!
-//! [`line`] finds the sub-command, [`command`] knows what each takes, [`session`] reads flags and configuration.
+//! [`mod@line`] finds the sub-command, [`mod@command`] knows what each takes, [`mod@session`] reads flags and configuration.
 //! [`transfer`] and [`list`] work on stores, [`config`] does not. What ends a command before it begins is a [`Failure`].
 
 pub mod command;

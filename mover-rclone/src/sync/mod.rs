@@ -1,6 +1,6 @@
 //! Making a destination equal to a source: the engine behind every sub-command that moves data.
 //!
-//! A [`Job`] names two [`Place`]s and what is wanted; [`run`] does it and says how it ended. What the engine needs of the
+//! A [`Job`] names two [`Place`]s and what is wanted; [`fn@run`] does it and says how it ended. What the engine needs of the
 //! process comes in a [`Context`]; it reads no environment and opens no remote by itself.
 
 mod commit;
