@@ -32,7 +32,7 @@ impl End {
     pub fn program(self) -> PathBuf {
         match self {
             Self::Stock => peers::tool("rsync"),
-            Self::Ours => mover::program("mover-rsync", &["mover-rsync/src"]),
+            Self::Ours => reachable(&mover::program("mover-rsync", &["mover-rsync/src"])),
         }
     }
 }
@@ -175,4 +175,19 @@ impl Sshd {
             key.display()
         )
     }
+}
+
+/// The same program under a name that any user may reach: build directories often lie in somebody's home.
+fn reachable(program: &Path) -> PathBuf {
+    let meta = fs::metadata(program).unwrap();
+    let dir = std::env::temp_dir().join("volsync-tests-programs");
+    fs::create_dir_all(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let name = dir.join(format!("mover-rsync-{}-{}", meta.ino(), meta.mtime_nsec()));
+    if !name.exists() {
+        let own = dir.join(format!("mover-rsync-{}", std::process::id()));
+        fs::copy(program, &own).unwrap();
+        fs::rename(&own, &name).unwrap();
+    }
+    name
 }

@@ -127,9 +127,10 @@ impl Config {
         self.ini.sections().map(|(name, _)| name).collect()
     }
 
-    /// The keys in a section itself, in the order of the file.
+    /// The keys in a section itself, in the order of the file. A key that is one blank (it can be quoted) is not listed:
+    /// goconfig keeps such a one of its own and skips it (`GetKeyList`, 1.0.0).
     pub fn keys(&self, section: &[u8]) -> Vec<&[u8]> {
-        self.ini.section(section).map(|s| s.keys().collect()).unwrap_or_default()
+        self.ini.section(section).map(|s| s.keys().filter(|key| *key != b" ").collect()).unwrap_or_default()
     }
 
     /// Whether the file has this section.

@@ -41,14 +41,8 @@ impl Local {
 
     /// Opens it to write below it; with `make` it is made if it is not there.
     pub(super) fn destination(path: PathBuf, rules: LocalRules, make: bool) -> std::io::Result<Self> {
-        let opened = match Dest::open(&path, DestOptions::default()) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && make => {
-                std::fs::create_dir_all(&path)?;
-                Dest::open(&path, DestOptions::default())
-            }
-            opened => opened,
-        };
-        let dest = opened?;
+        let open = if make { Dest::open_or_make } else { Dest::open };
+        let dest = open(&path, DestOptions::default())?;
         Ok(Self { path, root: dest.root().clone(), rules, dest: Some(dest) })
     }
 
