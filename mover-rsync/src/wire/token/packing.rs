@@ -196,7 +196,7 @@ impl Packer {
                 }
             },
             Self::Deflate { deflate, .. } => {
-                deflated(deflate, &[], FlushCompress::Sync, &mut packed.0)?;
+                synced(deflate, &[], &mut packed.0)?;
                 let kept = packed.0.len().saturating_sub(SYNC_TAIL.len());
                 packed.0.truncate(kept);
             }
@@ -230,7 +230,7 @@ impl Packer {
         let Self::Deflate { deflate, keeps_matches: true, protocol } = self else { return Ok(()) };
         let mut thrown_away = Vec::new();
         for piece in history(block, *protocol) {
-            deflated(deflate, piece, FlushCompress::Sync, &mut thrown_away)?;
+            synced(deflate, piece, &mut thrown_away)?;
             thrown_away.clear();
         }
         Ok(())
@@ -259,6 +259,28 @@ fn deflated(deflate: &mut Compress, mut data: &[u8], flush: FlushCompress, out: 
         data = &data[usize::try_from(deflate.total_in() - before.0).unwrap_or(0)..];
         if data.is_empty() && room {
             return Ok(());
+        }
+    }
+}
+
+/// What a sync flush gives when nothing is pending and the stream is at a byte boundary: an empty stored block (RFC 1951
+/// 3.2.4).
+const NOTHING_LEFT: [u8; 5] = [0, 0, 0, 0xff, 0xff];
+
+/// Packs `data` and flushes all of it; what it appends ends in [`SYNC_TAIL`].
+///
+/// One flush is not enough: where a block fills up meanwhile, the compressor returns after that block although its output
+/// had room, and whether the tail came is not for the last bytes to say, which may be content. So it is asked until it
+/// says that nothing is left: five bytes a flush, which mean nothing to the reader.
+fn synced(deflate: &mut Compress, data: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
+    deflated(deflate, data, FlushCompress::Sync, out)?;
+    loop {
+        let before = out.len();
+        deflated(deflate, &[], FlushCompress::Sync, out)?;
+        match &out[before..] {
+            again if again == NOTHING_LEFT => return Ok(()),
+            [] => return bad("a compressor that does not finish"),
+            _ => {}
         }
     }
 }

@@ -91,15 +91,31 @@ fn hostile_tokens_are_refused() {
     }
 }
 
+/// Bytes that do not compress.
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut word = seed | 1;
+    let mut next = || {
+        word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        word.to_le_bytes()[7]
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// A block of the compressor fills up at 31,745 bytes: a flush that stopped there lost what came after.
+#[test]
+fn a_flush_leaves_nothing_behind() {
+    for kind in [Compression::Zlib, Compression::Zlibx] {
+        for len in (31_700..32_100).step_by(9).chain([31_744, 31_745, 31_746, 32_001, 32_002, 63_490, 63_491, 95_236]) {
+            let first = vec![Piece::Literal(noise(len, 7)), Piece::Match(3), Piece::Literal(noise(99, 8))];
+            let files = [first, vec![Piece::Literal(noise(len + 1, 9))]];
+            let bytes = write(kind, 30, &files);
+            assert!(read(kind, 30, &bytes, 2).unwrap() == files, "{kind:?} {len}");
+        }
+    }
+}
+
 fn any_piece() -> impl Strategy<Value = Piece> {
-    let noise = (0usize..70_000, any::<u64>()).prop_map(|(len, seed)| {
-        let mut word = seed | 1;
-        let mut next = || {
-            word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            word.to_le_bytes()[7]
-        };
-        (0..len).map(|_| next()).collect()
-    });
+    let noise = (0usize..70_000, any::<u64>()).prop_map(|(len, seed)| noise(len, seed));
     let text = (0usize..200_000).prop_map(|len| b"the quick brown fox ".iter().copied().cycle().take(len).collect());
     prop_oneof![
         prop_oneof![noise, text].prop_map(Piece::Literal),
@@ -108,30 +124,12 @@ fn any_piece() -> impl Strategy<Value = Piece> {
     ]
 }
 
-fn any_text() -> impl Strategy<Value = Piece> {
-    let text = (0usize..20_000).prop_map(|len| b"the quick brown fox ".iter().copied().cycle().take(len).collect());
-    prop_oneof![text.prop_map(Piece::Literal), (0u32..200).prop_map(Piece::Match)]
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn every_file_comes_back(
         files in prop::collection::vec(prop::collection::vec(any_piece(), 0..8), 1..4),
-        kind in prop::sample::select(vec![Compression::None, Compression::Lz4, Compression::Zstd]),
-        protocol in 30i32..32,
-    ) {
-        let bytes = write(kind, protocol, &files);
-        let expect: Vec<_> = files.iter().cloned().map(joined).collect();
-        prop_assert_eq!(read(kind, protocol, &bytes, files.len()).unwrap(), expect);
-    }
-
-    // FIXME: 31,745 bytes that do not compress came back changed (Zlib, protocol 30); the sum of the whole file shows it,
-    // and the file fails. Until that is mended deflate is held to text alone.
-    #[test]
-    fn every_text_comes_back_from_deflate(
-        files in prop::collection::vec(prop::collection::vec(any_text(), 0..8), 1..4),
-        kind in prop::sample::select(vec![Compression::Zlib, Compression::Zlibx]),
+        kind in prop::sample::select(KINDS.to_vec()),
         protocol in 30i32..32,
     ) {
         let bytes = write(kind, protocol, &files);
