@@ -45,16 +45,7 @@ impl SourceFile {
 
     /// Fills `buf` from `offset`; fewer bytes than asked for mean that the file ended there.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buf.len() {
-            match self.file.read_at(&mut buf[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
+        read_full_at(&self.file, offset, buf)
     }
 
     /// Whether the content is still what it was when the file was opened: same size, mtime and ctime. Unlinking
@@ -69,6 +60,20 @@ impl SourceFile {
     pub fn file(&self) -> &Arc<File> {
         &self.file
     }
+}
+
+/// Fills `buf` from `offset` of `file`; fewer bytes than asked for mean that the file ended there.
+pub(crate) fn read_full_at(file: &File, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match file.read_at(&mut buf[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// Without touching the access time where that is allowed (own files, or CAP_FOWNER).

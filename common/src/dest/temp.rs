@@ -120,16 +120,7 @@ impl Temp {
 
     /// Fills `buf` from `offset` with what was written; fewer bytes mean that nothing was written further on.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buf.len() {
-            match self.file.read_at(&mut buf[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
+        crate::source::read_full_at(&self.file, offset, buf)
     }
 
     /// The content as far as it is written, zeros where it is not, to be read as a file: of its final length from now on.
