@@ -20,6 +20,8 @@ use contestant::{Contestant, Work};
 use record::Row;
 use workload::Volumes;
 
+const BUCKET: &str = "bench";
+
 /// Compares mover-rclone with rclone in VolSync's flow.
 #[derive(Parser)]
 struct Arguments {
@@ -44,7 +46,7 @@ struct Arguments {
     /// Print rows as JSON.
     #[arg(long)]
     json: bool,
-    /// Write the rows to the recorded file instead of comparing with it.
+    /// Put the rows into the recorded file, in place of those of the same work, instead of comparing with it.
     #[arg(long)]
     record: bool,
     /// The recorded rows; without it those in benches/ of the same size.
@@ -76,7 +78,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let rows = rows(&arguments)?;
     record::print(&rows, arguments.json)?;
     if arguments.record {
-        record::write(&arguments.recorded(), &rows)?;
+        record::merge(&arguments.recorded(), rows)?;
         return Ok(ExitCode::SUCCESS);
     }
     let fallen = record::fallen(&rows, &record::read(&arguments.recorded())?);
@@ -101,6 +103,7 @@ fn rows(arguments: &Arguments) -> anyhow::Result<Vec<Row>> {
                 chain(&volumes, &made, pair, (who, contestant), &server, &arguments.suffix(), &mut rows)?;
             }
         }
+        std::fs::remove_dir_all(&made.dir)?;
     }
     Ok(rows)
 }
@@ -113,7 +116,7 @@ async fn server(arguments: &Arguments, objects: PathBuf) -> anyhow::Result<Serve
         latency,
         tls: arguments.tls,
         record: false,
-        ..ServerOptions::with_bucket("bench")
+        ..ServerOptions::with_bucket(BUCKET)
     };
     Ok(Server::start(options).await?)
 }
@@ -148,7 +151,7 @@ fn chain(
     suffix: &str,
     rows: &mut Vec<Row>,
 ) -> anyhow::Result<()> {
-    let remote = format!("bench/{}-{who}-{pair}", volumes.name);
+    let remote = format!("{BUCKET}/{}-{who}-{pair}", volumes.name);
     let scratch = tempfile::tempdir_in(&made.dir)?;
     let target = scratch.path().join("restored");
     std::fs::create_dir(&target)?;
@@ -166,6 +169,14 @@ fn chain(
         let requests = server.recorder().total() - before;
         eprintln!("{} {step}, pair {pair}, {}: {:.2} s", volumes.name, contestant.name(), sample.wall);
         record::add(rows, &format!("{} {step}{suffix}", volumes.name), contestant.is_ours(), sample, requests);
+    }
+    empty_bucket(server)
+}
+
+/// The next chain finds as much room as this one: volumes and objects may lie in memory.
+fn empty_bucket(server: &Server) -> anyhow::Result<()> {
+    for key in server.store().keys(BUCKET) {
+        server.store().delete(BUCKET, &key)?;
     }
     Ok(())
 }

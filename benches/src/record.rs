@@ -105,7 +105,15 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<Row>> {
     }
 }
 
-pub(crate) fn write(path: &Path, rows: &[Row]) -> anyhow::Result<()> {
+/// Rows of other work stay as they were recorded.
+pub(crate) fn merge(path: &Path, rows: Vec<Row>) -> anyhow::Result<()> {
+    let mut all = read(path)?;
+    all.retain(|old| !rows.iter().any(|row| row.name == old.name));
+    all.extend(rows);
+    write(path, &all)
+}
+
+fn write(path: &Path, rows: &[Row]) -> anyhow::Result<()> {
     std::fs::write(path, serde_json::to_string_pretty(rows)? + "\n").with_context(|| path.display().to_string())
 }
 
@@ -119,6 +127,18 @@ mod tests {
             add(&mut rows, "work", is_ours, Sample { wall: time, cpu: time, peak_kib: 1 }, 1);
         }
         rows.remove(0)
+    }
+
+    #[test]
+    fn recording_replaces_rows_of_the_same_work_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("recorded.json");
+        let named = |name: &str, time| Row { name: name.to_owned(), ..row(time, 1.0) };
+        merge(&path, vec![named("a", 1.0), named("b", 2.0)]).unwrap();
+        merge(&path, vec![named("b", 3.0), named("c", 4.0)]).unwrap();
+        let rows = read(&path).unwrap();
+        let found: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.rclone.wall[0])).collect();
+        assert_eq!(found, [("a", 1.0), ("b", 3.0), ("c", 4.0)]);
     }
 
     #[test]
