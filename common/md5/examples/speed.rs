@@ -17,23 +17,23 @@ fn main() {
             black_box(md5::Md5::digest(message));
         }
     });
+    report("one message", 32, || {
+        for message in &data {
+            let mut sum = Md5::new();
+            sum.update(message);
+            black_box(sum.finalize());
+        }
+    });
+    report("whole and part", 32, || {
+        let mut whole = Md5::new();
+        for message in &data {
+            let mut part = Md5::new();
+            update_both(&mut whole, &mut part, message);
+            black_box(part.finalize());
+        }
+        black_box(whole.finalize());
+    });
     for kernel in Kernel::available() {
-        report(&format!("{kernel:?} one message"), 32, || {
-            for message in &data {
-                let mut sum = Md5::with_kernel(kernel);
-                sum.update(message);
-                black_box(sum.finalize());
-            }
-        });
-        report(&format!("{kernel:?} whole and part"), 32, || {
-            let mut whole = Md5::with_kernel(kernel);
-            for message in &data {
-                let mut part = Md5::with_kernel(kernel);
-                update_both(&mut whole, &mut part, message);
-                black_box(part.finalize());
-            }
-            black_box(whole.finalize());
-        });
         for count in [2, 4, 8, 16, 32] {
             report(&format!("{kernel:?} {count} messages"), count, || {
                 black_box(md5_many_with(kernel, &slices[..count]));

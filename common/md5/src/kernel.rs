@@ -1,7 +1,7 @@
 //! Which instructions are used, and the one place that may call them.
 
 use crate::portable::Quad;
-use crate::rounds::{Two, Vector, Word, rounds, run_same};
+use crate::rounds::{Two, Vector, rounds, run_same};
 use crate::{Block, State};
 
 /// The most messages that one call of a kernel keeps in flight; more are worked off in groups.
@@ -80,7 +80,7 @@ impl Kernel {
         let count = lanes.iter().map(|lane| lane.blocks.len()).min().unwrap_or(0);
         for group in lanes.chunks_mut(self.lanes()) {
             match group {
-                [only] => self.one(&mut only.state, &only.blocks[..count]),
+                [only] => Self::one(&mut only.state, &only.blocks[..count]),
                 group => self.group(group, count),
             }
         }
@@ -92,6 +92,8 @@ impl Kernel {
 
     fn group(self, group: &mut [Lane<'_>], count: usize) {
         match (self.0, group.len()) {
+            // Two messages fit into the 32-bit registers, whose steps are shorter than those of vectors.
+            (_, 2) => run::<Two<u32>>(group, count),
             (Level::Portable, _) => run::<Quad>(group, count),
             // SAFETY: AVX2 was detected when this level was made.
             #[cfg(target_arch = "x86_64")]
@@ -102,35 +104,21 @@ impl Kernel {
         }
     }
 
-    /// One message.
-    pub(crate) fn one(self, state: &mut State, blocks: &[Block]) {
-        match self.0 {
-            // SAFETY: AVX-512F and VL were detected when this level was made.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { x86::same(&mut [state], blocks) },
-            _ => state.0 = run_same(state.0, blocks),
-        }
+    /// One message: 32-bit registers are faster than one lane of a vector.
+    pub(crate) fn one(state: &mut State, blocks: &[Block]) {
+        state.0 = run_same(state.0, blocks);
     }
 
     /// The same blocks into two messages.
-    pub(crate) fn both(self, first: &mut State, second: &mut State, blocks: &[Block]) {
-        match self.0 {
-            // SAFETY: AVX-512F and VL were detected when this level was made.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { x86::same(&mut [first, second], blocks) },
-            _ => same_two(first, second, blocks),
+    pub(crate) fn both(first: &mut State, second: &mut State, blocks: &[Block]) {
+        let mut state = [Two(0, 0); 4];
+        for ((word, one), two) in state.iter_mut().zip(first.0).zip(second.0) {
+            *word = Two(one, two);
         }
-    }
-}
-
-fn same_two(first: &mut State, second: &mut State, blocks: &[Block]) {
-    let mut state = [Two(0, 0); 4];
-    for ((word, one), two) in state.iter_mut().zip(first.0).zip(second.0) {
-        *word = Two(one, two);
-    }
-    let state = run_same(state, blocks);
-    for ((word, one), two) in state.iter().zip(&mut first.0).zip(&mut second.0) {
-        (*one, *two) = (word.0, word.1);
+        let state = run_same(state, blocks);
+        for ((word, one), two) in state.iter().zip(&mut first.0).zip(&mut second.0) {
+            (*one, *two) = (word.0, word.1);
+        }
     }
 }
 
@@ -175,9 +163,8 @@ fn run_lanes<V: Vector>(mut state: [V; 4], lanes: &[&[Block]; MAX_LANES], count:
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Lane, Two, Vector, Word, run, run_same};
+    use super::{Lane, Two, run};
     use crate::x86::{Long, Middle, Short, Xmm, Ymm};
-    use crate::{Block, State};
 
     #[target_feature(enable = "avx2")]
     pub(super) fn avx2(group: &mut [Lane<'_>], count: usize, lanes: usize) {
@@ -195,26 +182,6 @@ mod x86 {
             5..=8 => run::<Middle>(group, count),
             9..=16 => run::<Long>(group, count),
             _ => run::<Two<Long>>(group, count),
-        }
-    }
-
-    /// The same blocks into one message or two (at most four): lanes of one register, so a second one is free.
-    #[target_feature(enable = "avx512f,avx512vl")]
-    pub(super) fn same(states: &mut [&mut State], blocks: &[Block]) {
-        let mut vectors = [Short::splat(0); 4];
-        for (w, vector) in vectors.iter_mut().enumerate() {
-            let mut lanes = [0; 4];
-            for (lane, state) in lanes.iter_mut().zip(states.iter()) {
-                *lane = state.0[w];
-            }
-            *vector = Short::from_lanes(&lanes);
-        }
-        for (w, vector) in run_same(vectors, blocks).into_iter().enumerate() {
-            let mut lanes = [0; 4];
-            vector.to_lanes(&mut lanes);
-            for (lane, state) in lanes.iter().zip(states.iter_mut()) {
-                state.0[w] = *lane;
-            }
         }
     }
 }

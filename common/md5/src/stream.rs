@@ -5,7 +5,6 @@ use crate::{Block, Digest, Kernel, State};
 /// An MD5 sum in progress.
 #[derive(Clone, Debug)]
 pub struct Md5 {
-    kernel: Kernel,
     state: State,
     /// Bytes of the unfinished block: `total % 64` of them.
     rest: Block,
@@ -16,19 +15,14 @@ pub struct Md5 {
 impl Md5 {
     /// Nothing hashed yet.
     pub fn new() -> Md5 {
-        Md5::with_kernel(Kernel::best())
-    }
-
-    /// As [`Md5::new`] on given instructions.
-    pub fn with_kernel(kernel: Kernel) -> Md5 {
-        Md5 { kernel, state: State::START, rest: [0; 64], total: 0 }
+        Md5 { state: State::START, rest: [0; 64], total: 0 }
     }
 
     /// Adds bytes.
     pub fn update(&mut self, data: &[u8]) {
         let data = self.fill(data);
         let (blocks, rest) = data.as_chunks();
-        self.kernel.one(&mut self.state, blocks);
+        Kernel::one(&mut self.state, blocks);
         self.keep(blocks.len(), rest);
     }
 
@@ -53,7 +47,7 @@ impl Md5 {
         self.rest[used..used + head.len()].copy_from_slice(head);
         self.total = self.total.wrapping_add(head.len() as u64);
         if self.used() == 0 && !head.is_empty() {
-            self.kernel.one(&mut self.state, &[self.rest]);
+            Kernel::one(&mut self.state, &[self.rest]);
         }
         left
     }
@@ -87,7 +81,7 @@ pub fn update_both(whole: &mut Md5, part: &mut Md5, data: &[u8]) {
     let left = whole.fill(data);
     part.fill(data);
     let (blocks, rest) = left.as_chunks();
-    whole.kernel.both(&mut whole.state, &mut part.state, blocks);
+    Kernel::both(&mut whole.state, &mut part.state, blocks);
     whole.keep(blocks.len(), rest);
     part.keep(blocks.len(), rest);
 }
@@ -95,12 +89,11 @@ pub fn update_both(whole: &mut Md5, part: &mut Md5, data: &[u8]) {
 /// The sum of one slice.
 pub fn md5(data: &[u8]) -> Digest {
     let (blocks, rest) = data.as_chunks();
-    let kernel = Kernel::best();
     let mut state = State::START;
-    kernel.one(&mut state, blocks);
+    Kernel::one(&mut state, blocks);
     let mut tail = [0; 128];
     let used = close(rest, data.len() as u64, &mut tail);
-    kernel.one(&mut state, tail[..used].as_chunks().0);
+    Kernel::one(&mut state, tail[..used].as_chunks().0);
     state.digest()
 }
 

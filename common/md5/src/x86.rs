@@ -1,7 +1,6 @@
 //! Vectors of x86-64: SSE2 (which every such processor has), AVX2, AVX-512.
 //!
-//! AVX-512 does each round function in one instruction and rotates in another; with the VL extension that also
-//! shortens the way of a single message, which then runs in one lane of a 128-bit register.
+//! AVX-512 does each round function in one instruction and rotates in another.
 //!
 //! **Invariant**: a `Ymm` is named only below a function with AVX2 enabled, `Short`, `Middle` and `Long` only below one
 //! with AVX-512F and VL; [`kernel`](crate::kernel) alone calls those, after detection. That is what every `SAFETY`
