@@ -18,6 +18,7 @@ mod worker;
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -75,7 +76,16 @@ impl FileHasher {
     /// # Errors
     /// What reading said; the caller knows the path. Dropping the future frees the lane before its next read.
     pub async fn hash_file(&self, file: Arc<File>, len: u64) -> io::Result<FileDigest> {
-        self.submit(Source::File(file), len).await
+        self.submit(Source::File(file, 0), len, false).await
+    }
+
+    /// Hashes a range of a file, as far as the file goes: its digest says how many bytes there were.
+    ///
+    /// # Errors
+    /// As [`FileHasher::hash_file`].
+    pub async fn hash_range(&self, file: Arc<File>, range: Range<u64>) -> io::Result<FileDigest> {
+        let len = range.end.saturating_sub(range.start);
+        self.submit(Source::File(file, range.start), len, true).await
     }
 
     /// Hashes a body in memory. Never slower than doing it alone by more than one turn of the scheduler.
@@ -83,17 +93,17 @@ impl FileHasher {
         match body.len() {
             0..=ON_THE_SPOT => volsync_md5::md5(&body),
             len if len <= HAND_OVER => self.gather.hash(body).await,
-            len => match self.submit(Source::Memory(body.clone()), len as u64).await {
+            len => match self.submit(Source::Memory(body.clone()), len as u64, false).await {
                 Ok(digest) => digest.md5,
                 Err(_) => volsync_md5::md5(&body),
             },
         }
     }
 
-    async fn submit(&self, source: Source, len: u64) -> io::Result<FileDigest> {
+    async fn submit(&self, source: Source, len: u64, within: bool) -> io::Result<FileDigest> {
         let room = self.queue.room().await?;
         let (reply, digest) = tokio::sync::oneshot::channel();
-        self.queue.push(Job { source, len, reply, room });
+        self.queue.push(Job { source, len, within, reply, room });
         digest.await.map_err(|_| io::Error::other("the hashing thread ended early"))?
     }
 }

@@ -1,5 +1,6 @@
 //! What every mover shares: nothing in here knows S3, SSH or Kubernetes.
 
+pub mod ahead;
 pub mod budget;
 pub mod cancel;
 pub mod dest;

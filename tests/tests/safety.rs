@@ -284,6 +284,59 @@ fn every_byte_is_checked_before_a_file_gets_its_name() {
     }
 }
 
+/// Objects that S3 knows no MD5 of but their parts', as other programs leave them.
+const PARTS_ALONE: &str = "upload_cutoff = 5Mi\nchunk_size = 5Mi\ndisable_checksum = true";
+
+/// A volume with files of one part, of whole parts, and of parts and a bit.
+fn of_parts() -> TempDir {
+    let source = plain(1);
+    for (name, size) in [("one", 5 << 20), ("two", 10 << 20), ("three", (12 << 20) + 7)] {
+        fs::write(source.path().join(name), volume::Random::new(size).bytes(size)).unwrap();
+    }
+    source
+}
+
+#[test]
+fn objects_without_an_md5_are_compared_by_their_parts() {
+    use std::os::unix::fs::MetadataExt as _;
+    on_each_server(BUCKET, |server| {
+        let source = of_parts();
+        let mover = Mover::with_options(server, PARTS_ALONE);
+        mover.push(source.path(), "volumes/p").success();
+        let outer = empty();
+        let target = outer.path().join("target");
+        fs::create_dir(&target).unwrap();
+        mover.pull("volumes/p", &target).success();
+        same(source.path(), &target);
+        let inodes = || ["one", "two", "three"].map(|name| fs::metadata(target.join(name)).unwrap().ino());
+        let before = inodes();
+        mover.pull("volumes/p", &target).success();
+        assert_eq!(inodes(), before, "what was there already is not restored anew");
+        zero(&target);
+        mover.pull("volumes/p", &target).success();
+        same(source.path(), &target);
+    });
+}
+
+#[test]
+fn objects_without_an_md5_are_verified() {
+    let server = Embedded::start(BUCKET);
+    let source = of_parts();
+    Mover::with_options(&server, PARTS_ALONE).push(source.path(), "volumes/p").success();
+    let mover = |more: &str| Mover::with_options(&server, PARTS_ALONE).env("RCLONE_IGNORE_CHECKSUM", more);
+    for key in ["one", "three"] {
+        let target = empty();
+        server.faults().add(When::operation("GetObject").key(key), Action::Corrupt { at: 5_000_000 });
+        let outcome = mover("false").pull("volumes/p", target.path());
+        outcome.fails(ExitCode::Failure, &[key, "corrupted on transfer: md5 hashes differ"]);
+        assert!(!target.path().join(key).exists());
+        mover("true").pull("volumes/p", target.path()).success();
+        server.faults().clear();
+        mover("false").pull("volumes/p", target.path()).success();
+        same(source.path(), target.path());
+    }
+}
+
 fn temporary_files(dir: &Path) -> usize {
     Tree::of(dir).0.into_keys().filter(|path| path.ends_with(b".partial")).count()
 }

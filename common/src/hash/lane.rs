@@ -21,7 +21,8 @@ pub(super) const BUFFER_MEMORY: usize = BUFFER + 128;
 /// Where a message lies.
 #[derive(Debug)]
 pub(super) enum Source {
-    File(Arc<File>),
+    /// From this offset on.
+    File(Arc<File>, u64),
     Memory(Bytes),
 }
 
@@ -49,13 +50,21 @@ pub(super) fn buffer() -> Buffer {
     vec![0; BUFFER_MEMORY].into_boxed_slice()
 }
 
+impl Job {
+    /// Bytes to read next. One more than expected of a whole file, which tells that it grew; never behind a range.
+    fn most(&self, done: u64) -> usize {
+        let end = if self.within { self.len.saturating_sub(done) } else { u64::MAX };
+        usize::try_from(end).unwrap_or(BUFFER).min(BUFFER)
+    }
+}
+
 impl Active {
     /// Nothing is read yet; the kernel is told what will be.
     pub(super) fn begin(job: Job, buffer: Buffer) -> Active {
-        if let Source::File(file) = &job.source {
+        if let Source::File(file, from) = &job.source {
             // Advice only: a file system that knows none reads all the same.
-            let _ = rustix::fs::fadvise(file, 0, None, Advice::Sequential);
-            let _ = rustix::fs::fadvise(file, 0, std::num::NonZeroU64::new(BUFFER as u64), Advice::WillNeed);
+            let _ = rustix::fs::fadvise(file, *from, None, Advice::Sequential);
+            let _ = rustix::fs::fadvise(file, *from, std::num::NonZeroU64::new(BUFFER as u64), Advice::WillNeed);
         }
         Active { job, state: State::START, bytes: 0, buffer, ready: 0..0, last: false }
     }
@@ -74,8 +83,9 @@ impl Active {
     pub(super) fn fill(&mut self) -> io::Result<()> {
         if !self.last && self.blocks().is_empty() {
             match &self.job.source {
-                Source::File(file) => {
-                    let got = read(file, &mut self.buffer[..BUFFER], self.bytes)?;
+                Source::File(file, from) => {
+                    let most = self.job.most(self.bytes);
+                    let got = read(file, &mut self.buffer[..most], from + self.bytes)?;
                     self.took(got, got < BUFFER);
                 }
                 Source::Memory(body) => {

@@ -18,6 +18,8 @@ pub(super) const PACKED: usize = 8;
 pub(super) struct Job {
     pub(super) source: Source,
     pub(super) len: u64,
+    /// The message ends at `len`, whatever follows in the file.
+    pub(super) within: bool,
     pub(super) reply: oneshot::Sender<io::Result<FileDigest>>,
     /// Its place among the jobs that are waiting or in lanes.
     pub(super) room: OwnedSemaphorePermit,
@@ -136,6 +138,7 @@ mod tests {
         let job = || Job {
             source: Source::Memory(bytes::Bytes::new()),
             len: 0,
+            within: false,
             reply: oneshot::channel().0,
             room: Arc::clone(&room).try_acquire_owned().unwrap(),
         };

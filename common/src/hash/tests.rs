@@ -45,6 +45,22 @@ fn files_of_all_sizes_at_once() {
 }
 
 #[test]
+fn ranges_end_where_they_end() {
+    let hasher = FileHasher::start(2).unwrap();
+    let content = content(300_000, 1);
+    let file = file(&content);
+    let edges = [0, 1, 63, 64, 65_535, 65_536, 65_537, 131_072, 299_999, 300_000];
+    for (start, end) in edges.iter().flat_map(|start| edges.iter().map(move |end| (*start, *end))) {
+        let range = start as u64..end as u64;
+        let digest = runtime().block_on(hasher.hash_range(file.clone(), range)).unwrap();
+        let expect = content.get(start..end).unwrap_or_default();
+        assert_eq!(digest, expected(expect), "{start}..{end}");
+    }
+    let beyond = runtime().block_on(hasher.hash_range(file, 299_990..400_000)).unwrap();
+    assert_eq!(beyond, expected(&content[299_990..]));
+}
+
+#[test]
 fn one_file_alone() {
     let hasher = FileHasher::start(2).unwrap();
     for (n, size) in SIZES.into_iter().enumerate() {

@@ -84,12 +84,36 @@ macro_rules! conditions {
     };
 }
 
-fn range(object: &Object, wanted: Option<s3s::dto::Range>) -> S3Result<(Range<u64>, Option<String>)> {
+fn range(
+    object: &Object,
+    wanted: Option<s3s::dto::Range>,
+    part: Option<i32>,
+) -> S3Result<(Range<u64>, Option<String>)> {
     let len = object.content.len();
-    let Some(wanted) = wanted else { return Ok((0..len, None)) };
-    let range = wanted.check(len)?;
+    let range = match (wanted, part) {
+        (None, None) => return Ok((0..len, None)),
+        (Some(wanted), None) => wanted.check(len)?,
+        (None, Some(number)) => part_range(object, number)?,
+        (Some(_), Some(_)) => return Err(s3_error!(InvalidRequest, "Cannot specify both Range header and partNumber")),
+    };
     let shown = format!("bytes {}-{}/{len}", range.start, range.end.saturating_sub(1));
     Ok((range, Some(shown)))
+}
+
+/// Where a part lies; an object in one piece is its own first part.
+fn part_range(object: &Object, number: i32) -> S3Result<Range<u64>> {
+    let none = || s3_error!(InvalidRange, "The requested partnumber is not satisfiable");
+    let before = usize::try_from(number).ok().and_then(|number| number.checked_sub(1)).ok_or_else(none)?;
+    if object.parts.is_empty() && before == 0 {
+        return Ok(0..object.content.len());
+    }
+    let len = object.parts.get(before).ok_or_else(none)?;
+    let start: u64 = object.parts.iter().take(before).sum();
+    Ok(start..start + len)
+}
+
+fn parts_count(object: &Object, part: Option<i32>) -> Option<i32> {
+    part.and_then(|_| i32::try_from(object.parts.len()).ok()).filter(|count| *count > 0)
 }
 
 /// Fills the fields that HeadObject and GetObject share.
@@ -128,8 +152,9 @@ pub(super) fn get(api: &Api, req: S3Request<GetObjectInput>) -> S3Result<GetObje
     let input = &req.input;
     let object = api.store.get(&input.bucket, &input.key)?;
     conditions!(input).check(&object)?;
-    let (range, shown) = range(&object, input.range)?;
+    let (range, shown) = range(&object, input.range, input.part_number)?;
     let mut output = describe!(GetObjectOutput, object, range, shown);
+    output.parts_count = parts_count(&object, input.part_number);
     output.body = Some(StreamingBlob::new(object.content.slice(range).stream()));
     Ok(output)
 }
@@ -138,8 +163,10 @@ pub(super) fn head(api: &Api, req: S3Request<HeadObjectInput>) -> S3Result<HeadO
     let input = &req.input;
     let object = api.store.get(&input.bucket, &input.key)?;
     conditions!(input).check(&object)?;
-    let (range, shown) = range(&object, input.range)?;
-    Ok(describe!(HeadObjectOutput, object, range, shown))
+    let (range, shown) = range(&object, input.range, input.part_number)?;
+    let mut output = describe!(HeadObjectOutput, object, range, shown);
+    output.parts_count = parts_count(&object, input.part_number);
+    Ok(output)
 }
 
 /// Bucket and key a copy reads.

@@ -55,6 +55,8 @@ pub struct Object {
     pub etag: String,
     /// MD5 of the bytes where the server has it: not after a multipart upload.
     pub md5: Option<Digest>,
+    /// Lengths of the parts that it was uploaded in; none of an object in one piece.
+    pub parts: Vec<u64>,
     /// Whole seconds, as S3 reports them.
     pub modified: SystemTime,
     /// Headers and metadata.
@@ -226,7 +228,8 @@ impl Store {
     }
 
     pub(crate) fn object(&self, content: Content, md5: Digest, attributes: Attributes) -> Object {
-        Object { content, etag: self.etag(&md5), md5: Some(md5), modified: self.clock.seconds(), attributes }
+        let (etag, modified) = (self.etag(&md5), self.clock.seconds());
+        Object { content, etag, md5: Some(md5), parts: Vec::new(), modified, attributes }
     }
 
     /// Stores an object if `allowed` agrees with what is there now.

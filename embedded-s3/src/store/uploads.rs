@@ -120,7 +120,8 @@ impl Store {
     fn assembled(&self, parts: &[&Part], attributes: Attributes) -> Object {
         let etag = if self.random_etags { self.random_etag() } else { multipart_etag(parts.iter().map(|p| &p.md5)) };
         let content = Content::concat(parts.iter().map(|part| &part.content));
-        Object { content, etag, md5: None, modified: self.clock.seconds(), attributes }
+        let parts = parts.iter().map(|part| part.content.len()).collect();
+        Object { content, etag, md5: None, parts, modified: self.clock.seconds(), attributes }
     }
 
     /// Unfinished uploads of a bucket, sorted by key and then by start.

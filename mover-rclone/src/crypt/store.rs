@@ -74,7 +74,7 @@ impl CryptStore {
         let size = self.clear(meta.size).map_err(|why| body::corrupt(path, &why))?;
         // The stored digest is of the encrypted form.
         let metadata = meta.metadata.into_iter().filter(|(name, _)| name != "md5chksum").collect();
-        Ok(ObjectMeta { size, md5: None, metadata, ..meta })
+        Ok(ObjectMeta { size, md5: None, parts: None, metadata, ..meta })
     }
 
     fn sealed(&self, source: Arc<dyn Source>, path: &[u8]) -> Result<Arc<dyn Source>, StoreError> {

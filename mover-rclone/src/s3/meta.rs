@@ -9,8 +9,9 @@ use super::client::Call;
 use super::content_type;
 use super::dates::parse_http;
 use super::mtime::{format_mtime, parse_mtime};
+use super::quirks::Quirks;
 use super::settings::S3Settings;
-use crate::store::{Md5, ObjectMeta, StoreError};
+use crate::store::{Md5, ObjectMeta, PartsDigest, StoreError};
 
 const META: &str = "x-amz-meta-";
 
@@ -32,8 +33,22 @@ pub(super) fn etag_md5(etag: &str) -> Option<Md5> {
     Some(sum)
 }
 
+/// The ETag of a multipart upload: the digest over the parts' digests, a dash, how many.
+fn etag_parts(etag: &str) -> Option<PartsDigest> {
+    let (md5, count) = etag.trim().trim_matches('"').split_once('-')?;
+    let count = count.parse().ok().filter(|count| *count > 0)?;
+    Some(PartsDigest { md5: etag_md5(md5)?, count })
+}
+
+/// Keys that the store keeps make ETags that are no digest of the content (Amazon S3 API Reference, "Object"), also
+/// where the bucket and not the request asked for them.
+fn is_sealed(headers: &HeaderMap) -> bool {
+    let kms = headers.get("x-amz-server-side-encryption").is_some_and(|how| how.as_bytes().starts_with(b"aws:kms"));
+    kms || headers.contains_key("x-amz-server-side-encryption-customer-algorithm")
+}
+
 /// The headers of HEAD or GET. `size` is the length of the whole object.
-pub(super) fn read(headers: &HeaderMap, size: u64, etag_is_md5: bool) -> ObjectMeta {
+pub(super) fn read(headers: &HeaderMap, size: u64, quirks: &Quirks) -> ObjectMeta {
     let metadata: Vec<(String, Vec<u8>)> = headers
         .iter()
         .filter_map(|(n, v)| Some((n.as_str().strip_prefix(META)?.to_owned(), v.as_bytes().to_vec())))
@@ -41,11 +56,14 @@ pub(super) fn read(headers: &HeaderMap, size: u64, etag_is_md5: bool) -> ObjectM
     let value = |name: &str| metadata.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_slice());
     let etag = headers.get(ETAG).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let stored = value("md5chksum").and_then(|v| BASE64.decode(v).ok()).and_then(|v| Md5::try_from(v).ok());
+    let digest = etag.as_deref().filter(|_| quirks.etag_is_md5 && !is_sealed(headers));
+    let md5 = stored.or_else(|| digest.and_then(etag_md5));
     let modified = || headers.get(LAST_MODIFIED).and_then(|v| parse_http(v.as_bytes()));
     ObjectMeta {
         size,
         mtime: value("mtime").and_then(parse_mtime).or_else(modified),
-        md5: stored.or_else(|| etag.as_deref().filter(|_| etag_is_md5).and_then(etag_md5)),
+        md5,
+        parts: digest.filter(|_| md5.is_none() && quirks.multipart_etag).and_then(etag_parts),
         etag,
         gzip: headers.get(CONTENT_ENCODING).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"gzip")),
         metadata,
@@ -112,7 +130,10 @@ mod tests {
     #[test]
     fn md5chksum_beats_the_etag_unless_it_is_no_md5() {
         let empty = "\"D41D8CD98F00B204E9800998ECF8427E\"";
-        let md5 = |pairs: &[(&'static str, &str)], trusted| read(&headers(pairs), 0, trusted).md5.map(|m| m[0]);
+        let md5 = |pairs: &[(&'static str, &str)], trusted| {
+            let quirks = Quirks { etag_is_md5: trusted, ..Quirks::other() };
+            read(&headers(pairs), 0, &quirks).md5.map(|m| m[0])
+        };
         assert_eq!(md5(&[("etag", empty)], true), Some(0xd4));
         assert_eq!(md5(&[("etag", empty)], false), None);
         assert_eq!(md5(&[("etag", "\"d41d8cd98f00b204e9800998ecf8427e-2\"")], true), None);
@@ -122,9 +143,39 @@ mod tests {
     }
 
     #[test]
+    fn an_etag_of_parts_counts_where_nothing_better_is_known() {
+        let aws = Quirks::of("AWS").unwrap();
+        let parts = |pairs: &[(&'static str, &str)], quirks: &Quirks| {
+            read(&headers(pairs), 0, quirks).parts.map(|parts| (parts.md5[0], parts.count))
+        };
+        let etag = ("etag", "\"d41d8cd98f00b204e9800998ecf8427e-12\"");
+        assert_eq!(parts(&[etag], &aws), Some((0xd4, 12)));
+        assert_eq!(parts(&[etag], &Quirks::other()), None);
+        assert_eq!(parts(&[etag, ("x-amz-meta-md5chksum", "AAAAAAAAAAAAAAAAAAAAAA==")], &aws), None);
+        for (name, sealed) in [
+            ("x-amz-server-side-encryption", "aws:kms"),
+            ("x-amz-server-side-encryption", "aws:kms:dsse"),
+            ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ] {
+            assert_eq!(parts(&[etag, (name, sealed)], &aws), None, "{sealed}");
+        }
+        assert_eq!(parts(&[etag, ("x-amz-server-side-encryption", "AES256")], &aws), Some((0xd4, 12)));
+        for bad in ["d41d8cd98f00b204e9800998ecf8427e", "d41d8cd98f00b204e9800998ecf8427e-0", "d41d-2", "-", ""] {
+            assert_eq!(parts(&[("etag", bad)], &aws), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_that_encrypts_with_kms_by_itself_has_no_md5_etags() {
+        let all =
+            headers(&[("etag", "\"d41d8cd98f00b204e9800998ecf8427e\""), ("x-amz-server-side-encryption", "aws:kms")]);
+        assert_eq!(read(&all, 0, &Quirks::of("AWS").unwrap()).md5, None);
+    }
+
+    #[test]
     fn the_stored_time_beats_the_stores_own() {
         let own = ("last-modified", "Sat, 21 Nov 2026 04:23:34 GMT");
-        let secs = |pairs: &[(&'static str, &str)]| read(&headers(pairs), 0, true).mtime.map(|t| t.secs);
+        let secs = |pairs: &[(&'static str, &str)]| read(&headers(pairs), 0, &Quirks::other()).mtime.map(|t| t.secs);
         assert_eq!(secs(&[own, ("x-amz-meta-mtime", "5.5")]), Some(5));
         assert_eq!(secs(&[own, ("x-amz-meta-mtime", "1e9")]), Some(1_795_235_014));
     }

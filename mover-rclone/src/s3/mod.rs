@@ -139,6 +139,10 @@ impl Store for S3Store {
         Box::pin(self.head(path))
     }
 
+    fn part_len<'a>(&'a self, path: &'a [u8], number: u32) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
+        Box::pin(self.head_part(path, number))
+    }
+
     fn get<'a>(&'a self, request: GetRequest<'a>) -> BoxFuture<'a, Result<Got, StoreError>> {
         Box::pin(self.read(request))
     }

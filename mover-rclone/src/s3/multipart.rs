@@ -10,7 +10,7 @@ use http::Method;
 use super::S3Store;
 use super::client::Call;
 use super::meta::{base64, customer_key, describe, etag_md5, payer};
-use super::put::{blocking, changed, read_exact, still_the_same};
+use super::put::{blocking, changed, each_piece, read_exact, still_the_same};
 use super::sigv4::hex;
 use super::xml;
 use crate::http::Reading;
@@ -193,28 +193,45 @@ fn same_etag(etag: &str, expect: &str) -> bool {
     etag.trim().trim_matches('"').eq_ignore_ascii_case(expect)
 }
 
+/// The sums of a pass under way.
+#[derive(Default)]
+struct Summing {
+    whole: volsync_md5::Md5,
+    current: volsync_md5::Md5,
+    /// Length of a part, and what the current one still lacks.
+    part: u64,
+    left: u64,
+    parts: Vec<Md5>,
+}
+
+impl Summing {
+    fn add(&mut self, mut piece: &[u8]) {
+        while !piece.is_empty() {
+            let (now, later) = piece.split_at(usize::try_from(self.left).unwrap_or(piece.len()).min(piece.len()));
+            volsync_md5::update_both(&mut self.whole, &mut self.current, now);
+            self.left -= now.len() as u64;
+            if self.left == 0 {
+                self.parts.push(std::mem::take(&mut self.current).finalize());
+                self.left = self.part;
+            }
+            piece = later;
+        }
+    }
+
+    fn finish(mut self) -> Sums {
+        if self.left < self.part {
+            self.parts.push(self.current.finalize());
+        }
+        Sums { whole: self.whole.finalize(), parts: self.parts }
+    }
+}
+
 /// One pass over the file.
 async fn sums(source: Arc<dyn Source>, size: u64, part: u64, subject: &str) -> Result<Sums, StoreError> {
     let pass = move || {
-        let mut buf = vec![0; 256 << 10];
-        let (mut whole, mut current) = (volsync_md5::Md5::new(), volsync_md5::Md5::new());
-        let mut parts = Vec::new();
-        let (mut at, mut left) = (0, part);
-        while at < size {
-            let want = left.min(size - at).min(buf.len() as u64);
-            let slice = buf.get_mut(..usize::try_from(want).unwrap_or(0)).unwrap_or_default();
-            if source.read_full(at, slice)? < slice.len() {
-                return Ok(None);
-            }
-            volsync_md5::update_both(&mut whole, &mut current, slice);
-            at += want;
-            left -= want;
-            if left == 0 || at == size {
-                parts.push(std::mem::take(&mut current).finalize());
-                left = part;
-            }
-        }
-        Ok(Some(Sums { whole: whole.finalize(), parts }))
+        let mut sums = Summing { part, left: part, ..Summing::default() };
+        let read = each_piece(&*source, |piece| sums.add(piece))?;
+        Ok((read == size).then(|| sums.finish()))
     };
     blocking(subject, pass).await?.ok_or_else(|| changed(subject))
 }
@@ -222,6 +239,21 @@ async fn sums(source: Arc<dyn Source>, size: u64, part: u64, subject: &str) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_do_not_depend_on_pieces() {
+        let content: Vec<u8> = (0..1000_u16).map(|n| n.to_le_bytes()[0]).collect();
+        for part in [1, 7, 64, 250, 999, 1000, 5000] {
+            let expect: Vec<Md5> = content.chunks(part).map(volsync_md5::md5).collect();
+            for piece in [1, 63, 64, 300, 1000] {
+                let part = part as u64;
+                let mut sums = Summing { part, left: part, ..Summing::default() };
+                content.chunks(piece).for_each(|piece| sums.add(piece));
+                let sums = sums.finish();
+                assert!(sums.whole == volsync_md5::md5(&content) && sums.parts == expect, "{part} {piece}");
+            }
+        }
+    }
 
     #[test]
     fn parts_are_as_large_as_rclones() {

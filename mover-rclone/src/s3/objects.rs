@@ -26,7 +26,18 @@ impl S3Store {
             let shown = volsync_common::path::Shown(path).to_string();
             return Err(StoreError::new(StoreErrorKind::Protocol, "HeadObject", shown, "the answer has no length"));
         };
-        Ok(meta::read(&answer.headers, size, self.quirks.etag_is_md5))
+        Ok(meta::read(&answer.headers, size, &self.quirks))
+    }
+
+    /// The length of one part. A store that knows nothing of parts answers for the whole object, or refuses.
+    pub(super) async fn head_part(&self, path: &[u8], number: u32) -> Result<Option<u64>, StoreError> {
+        let call = Call::new("HeadObject", Method::HEAD, Some(self.key(path)?)).query("partNumber", number.to_string());
+        let answer = self.client.send(customer_key(payer(call, &self.settings)?, &self.settings)?).await;
+        match answer {
+            Ok(answer) => Ok(meta::length(&answer.headers)),
+            Err(error) if error.kind.is_transient() || error.kind == StoreErrorKind::NotFound => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     pub(super) async fn read(&self, request: GetRequest<'_>) -> Result<Got, StoreError> {
@@ -56,7 +67,7 @@ impl S3Store {
         if here != expect {
             return Err(wrong("the answer has another length than was asked for"));
         }
-        let meta = meta::read(&answer.headers, size, self.quirks.etag_is_md5);
+        let meta = meta::read(&answer.headers, size, &self.quirks);
         Ok(Got { meta, body: Box::new(Streamed { left: here, first: answer.bytes, stream: answer.stream, subject }) })
     }
 

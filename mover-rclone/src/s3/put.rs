@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
+use volsync_common::ahead::read_ahead;
 
 use super::S3Store;
 use super::client::Call;
@@ -150,20 +151,24 @@ pub(super) async fn blocking<T: Send + 'static>(
 /// One pass for the MD5.
 async fn hash(source: Arc<dyn Source>, subject: &str) -> Result<Md5, StoreError> {
     let pass = move || {
-        let (mut sum, mut buf) = (volsync_md5::Md5::new(), vec![0; 256 << 10]);
-        let mut at = 0;
-        while at < source.len() {
-            let want = usize::try_from(source.len() - at).unwrap_or(buf.len()).min(buf.len());
-            let piece = buf.get_mut(..want).unwrap_or_default();
-            if source.read_full(at, piece)? < want {
-                return Ok(None);
-            }
-            sum.update(piece);
-            at += want as u64;
-        }
-        Ok(Some(sum.finalize()))
+        let mut sum = volsync_md5::Md5::new();
+        let read = each_piece(&*source, |piece| sum.update(piece))?;
+        Ok((read == source.len()).then(|| sum.finalize()))
     };
     blocking(subject, pass).await?.ok_or_else(|| changed(subject))
+}
+
+/// Hands over the content from its start to the length it had, and says how much of that there still was.
+pub(super) fn each_piece(source: &dyn Source, work: impl FnMut(&[u8])) -> std::io::Result<u64> {
+    let size = source.len();
+    let mut at = 0;
+    let fill = |buffer: &mut [u8]| {
+        let want = usize::try_from(size - at).unwrap_or(buffer.len()).min(buffer.len());
+        let got = source.read_full(at, buffer.get_mut(..want).unwrap_or_default())?;
+        at += got as u64;
+        Ok(got)
+    };
+    read_ahead(size, 256 << 10, fill, work)
 }
 
 /// Exactly the bytes of a range with their MD5; fewer mean that the file shrank.

@@ -40,6 +40,16 @@ pub struct Features {
     pub directories: bool,
 }
 
+/// The store's digest of an object that came in parts: MD5 over the MD5s of the parts (the ETag that S3 gives to a
+/// multipart upload).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartsDigest {
+    /// The digest of digests.
+    pub md5: Md5,
+    /// How many parts.
+    pub count: u32,
+}
+
 /// What is known of one object from a HEAD or the headers of a GET.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectMeta {
@@ -49,6 +59,8 @@ pub struct ObjectMeta {
     pub mtime: Option<Timestamp>,
     /// MD5 of the content, when the store knows it without reading it.
     pub md5: Option<Md5>,
+    /// A digest over parts, where `md5` is not known.
+    pub parts: Option<PartsDigest>,
     /// Opaque version of the content, for [`GetRequest::if_match`].
     pub etag: Option<String>,
     /// User metadata without the `x-amz-meta-` prefix, names in lower case, `mtime` and `md5chksum` included.
@@ -160,6 +172,13 @@ pub trait Store: Send + Sync {
     /// a store of plain files has to read the whole file.
     fn md5<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Option<Md5>, StoreError>> {
         Box::pin(async move { Ok(self.stat(path).await?.md5) })
+    }
+
+    /// Length in bytes of a part, counted from 1, of an object that has [`ObjectMeta::parts`]; `None` where the store
+    /// does not tell.
+    fn part_len<'a>(&'a self, path: &'a [u8], number: u32) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
+        let _ = (path, number);
+        Box::pin(async { Ok(None) })
     }
 
     /// Starts reading an object. Failures before the first byte are retried in here; the caller continues a body that

@@ -6,7 +6,7 @@ use std::time::Duration;
 use volsync_common::time::Timestamp;
 
 use crate::flags::GlobalOptions;
-use crate::store::Md5;
+use crate::store::{Md5, PartsDigest};
 
 /// What counts as a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub(super) struct Facts {
     pub(super) size: u64,
     pub(super) mtime: Fact<Timestamp>,
     pub(super) md5: Fact<Md5>,
+    /// A digest over parts, where the store has no other.
+    pub(super) parts: Option<PartsDigest>,
     /// It changed while it was looked at.
     pub(super) changed: bool,
 }
@@ -115,6 +117,11 @@ impl Rules {
             hashes,
             time_proves_nothing,
         }
+    }
+
+    /// Whether digests over parts are worth asking for: content decides, and nothing stands in for it.
+    pub(super) fn wants_parts(&self) -> bool {
+        self.hashes && (self.by == By::Checksum || self.time_proves_nothing)
     }
 
     /// For a comparison alone: content counts, and times do not.
@@ -214,7 +221,7 @@ mod tests {
         let time = |secs| Timestamp { secs, nanos: 0 };
         let asked = |answer: Fact<i64>| if answer.is_asked() { answer.value().map(time).into() } else { Fact::Unasked };
         let sum = if md5.is_asked() { md5.value().map(|b| [b; 16]).into() } else { Fact::Unasked };
-        Facts { size, mtime: asked(mtime), md5: sum, changed: false }
+        Facts { size, mtime: asked(mtime), md5: sum, ..Facts::default() }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! An object into a local file: every byte checked before the file gets its name.
 //!
 //! Small objects are collected and written in one piece. Larger ones are written as they arrive, and hashed side by side
-//! when they are complete, or on the way if they are too large for that. The largest come in ranges side by side, each written at its place; one thread follows through the file behind the ranges
-//! that are complete and hashes what it reads there, which the page cache still has.
+//! when they are complete, or on the way if they are too large for that. The largest come in ranges
+//! side by side, each written at its place; one thread follows through the file behind the ranges that are complete and
+//! hashes what it reads there, which the page cache still has.
 
 use std::io;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use volsync_common::ahead::read_ahead;
 use volsync_common::dest::{CommitMeta, Dest, Temp};
 use volsync_common::report::Transfer;
 use volsync_common::time::Timestamp;
@@ -19,6 +21,7 @@ use super::commit::{self, Arrived, Committer, Finished};
 use super::feed;
 use super::item::{Item, ItemKind};
 use super::metadata;
+use super::parts::{Compared, Trouble};
 use super::problems::Problem;
 use super::run::Run;
 use super::side::Local;
@@ -64,8 +67,12 @@ pub(super) async fn download(
     let options = &run.context.options;
     // Metadata is set on the open file, and a second attempt is to tell here how it ends.
     if item.size <= SMALL && !again && !options.metadata {
-        job.arrive(transfer, committer, replacing).await?;
-        return Ok(Ended::Sealed);
+        let body = job.open(None, None).await?;
+        // What has no MD5 is compared as a file.
+        if body.meta.parts.is_none() {
+            job.arrive(body, transfer, committer, replacing).await?;
+            return Ok(Ended::Sealed);
+        }
     }
     let in_ranges = options.multi_thread_cutoff.is_some_and(|cutoff| item.size >= cutoff.max(2 * RANGE));
     let (temp, meta) = if in_ranges && options.multi_thread_streams > 1 {
@@ -73,6 +80,7 @@ pub(super) async fn download(
     } else {
         job.in_one(&transfer).await?
     };
+    job.verify_parts(&temp, &meta).await?;
     let size = meta.size;
     let sealed = job.seal(temp, meta).await?;
     committer.commit(Finished { sealed, transfer, item: item.clone(), replacing, size }).await?;
@@ -103,6 +111,23 @@ impl Download<'_> {
     /// The content must have this hash, if one is known.
     fn verify(&self, meta: &ObjectMeta, sum: Md5) -> Result<(), Failed> {
         commit::verify(self.item, meta.md5.filter(|_| !self.run.context.options.ignore_checksum), sum)
+    }
+
+    /// An object without an MD5 is what its parts are.
+    async fn verify_parts(&self, temp: &Temp, meta: &ObjectMeta) -> Result<(), Failed> {
+        let context = &self.run.context;
+        let Some(parts) = meta.parts.filter(|_| !context.options.ignore_checksum) else { return Ok(()) };
+        let file = &Arc::new(temp.reader().map_err(self.io("failed to read back the file"))?);
+        let (store, path, hasher) = (&**self.store, &self.item.path, &*context.hasher);
+        match (Compared { store, path, size: meta.size, parts, file, hasher }).digest().await {
+            Ok(Some(digest)) => commit::verify(self.item, Some(parts.md5), digest),
+            Ok(None) => {
+                tracing::debug!(object = %path, "The store does not tell where parts end: not verified");
+                Ok(())
+            }
+            Err(Trouble::Store(error)) => Err(Failed::store(self.item, error)),
+            Err(Trouble::File(error)) => Err(self.io("failed to read back the file")(error)),
+        }
     }
 
     async fn create(&self, size: u64) -> Result<Arc<Temp>, Failed> {
@@ -165,8 +190,13 @@ impl Download<'_> {
     }
 
     /// Collects a small object and hands it over to be checked and written.
-    async fn arrive(&self, transfer: Transfer, committer: &Committer, replacing: bool) -> Result<(), Failed> {
-        let mut body = self.open(None, None).await?;
+    async fn arrive(
+        &self,
+        mut body: Steady,
+        transfer: Transfer,
+        committer: &Committer,
+        replacing: bool,
+    ) -> Result<(), Failed> {
         let meta = body.meta.clone();
         let size = usize::try_from(meta.size).unwrap_or(usize::MAX);
         if meta.size > 2 * SMALL {
@@ -207,7 +237,7 @@ impl Download<'_> {
             return self.in_one(transfer).await;
         }
         let streams = usize::try_from(options.multi_thread_streams).unwrap_or(1);
-        let _memory = self.run.context.budget.reserve(2 * WRITE * streams).await;
+        let _memory = self.run.context.budget.reserve(2 * WRITE * (streams + 1)).await;
         let temp = self.create(meta.size).await?;
         let follower = Follower::start(temp.clone(), meta.size);
         let count = meta.size.div_ceil(range);
@@ -301,6 +331,33 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     finished(tokio::task::spawn_blocking(work)).await
 }
 
+/// Reads what is written, as far as all before it is.
+struct Behind {
+    temp: Arc<Temp>,
+    ends: std::sync::mpsc::Receiver<u64>,
+    at: u64,
+    end: u64,
+}
+
+impl Behind {
+    /// Waits for content; 0 when no more will come.
+    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at >= self.end {
+            match self.ends.recv() {
+                Ok(end) => self.end = end,
+                Err(_) => return Ok(0),
+            }
+        }
+        let len = usize::try_from(self.end - self.at).unwrap_or(buffer.len()).min(buffer.len());
+        let piece = buffer.get_mut(..len).unwrap_or_default();
+        let read = self.temp.read_at(self.at, piece)?;
+        // A hole at the end of the file reads as nothing.
+        piece.get_mut(read..).unwrap_or_default().fill(0);
+        self.at += len as u64;
+        Ok(len)
+    }
+}
+
 /// Hashes a file from its start while its ranges arrive.
 struct Follower {
     reached: std::sync::mpsc::Sender<u64>,
@@ -313,20 +370,9 @@ impl Follower {
         let (reached, ends) = std::sync::mpsc::channel::<u64>();
         let work = tokio::task::spawn_blocking(move || {
             let mut sum = Hasher::new();
-            let mut buf = vec![0; WRITE];
-            let mut at = 0;
-            for end in ends {
-                while at < end {
-                    let len = usize::try_from(end - at).unwrap_or(WRITE).min(WRITE);
-                    let piece = buf.get_mut(..len).ok_or(io::ErrorKind::InvalidInput)?;
-                    let read = temp.read_at(at, piece)?;
-                    // A hole at the end of the file reads as nothing.
-                    piece.get_mut(read..).unwrap_or_default().fill(0);
-                    sum.update(piece);
-                    at += len as u64;
-                }
-            }
-            Ok((at == size).then(|| sum.finalize()))
+            let mut behind = Behind { temp, ends, at: 0, end: 0 };
+            let read = read_ahead(size, WRITE, move |buffer| behind.fill(buffer), |piece| sum.update(piece))?;
+            Ok((read == size).then(|| sum.finalize()))
         });
         Self { reached, work }
     }

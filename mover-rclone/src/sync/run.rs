@@ -76,7 +76,10 @@ impl Run {
         for _ in 0..4 {
             match self.rules.step(&source_facts, &dest_facts) {
                 Step::Keep => return Ok(Verdict::Keep),
-                Step::Transfer => return Ok(Verdict::Transfer(source_facts.md5.value())),
+                Step::Transfer => {
+                    let md5 = source_facts.md5.value().filter(|_| source_facts.parts.or(dest_facts.parts).is_none());
+                    return Ok(Verdict::Transfer(md5));
+                }
                 Step::Touch => {
                     let time = source_facts.mtime.value();
                     return Ok(time.map_or(Verdict::Keep, Verdict::Touch));
@@ -94,18 +97,33 @@ impl Run {
     /// The side that answers without reading content first: without its hash there is nothing to compare with.
     async fn learn_hashes(&self, source: &Item, dest: &Item, s: &mut Facts, d: &mut Facts) -> Result<(), Problem> {
         let context = &self.context;
-        if matches!(self.dest, Side::Local(_)) {
-            self.source.learn_hash(source, s, context).await?;
-            if s.md5 == Fact::Absent {
-                d.md5 = Fact::Absent;
-            }
-            self.dest.learn_hash(dest, d, context).await
+        let ((far, far_item, f), (near, near_item, n)) = if matches!(self.dest, Side::Local(_)) {
+            ((&self.source, source, s), (&self.dest, dest, d))
         } else {
-            self.dest.learn_hash(dest, d, context).await?;
-            if d.md5 == Fact::Absent {
-                s.md5 = Fact::Absent;
-            }
-            self.source.learn_hash(source, s, context).await
+            ((&self.dest, dest, d), (&self.source, source, s))
+        };
+        far.learn_hash(far_item, f, context).await?;
+        if f.md5 == Fact::Absent {
+            n.md5 = Fact::Absent;
+            self.learn_parts(far, near, near_item, f, n).await?;
         }
+        near.learn_hash(near_item, n, context).await
+    }
+
+    /// A digest over parts takes the place of the hash, for both sides.
+    async fn learn_parts(
+        &self,
+        far: &Side,
+        near: &Side,
+        item: &Item,
+        f: &mut Facts,
+        n: &mut Facts,
+    ) -> Result<(), Problem> {
+        let (Side::Store(store), Side::Local(local)) = (far, near) else { return Ok(()) };
+        let Some(parts) = f.parts.filter(|_| self.rules.wants_parts()) else { return Ok(()) };
+        if let Some(digest) = local.parts_digest(item, &**store, parts, &self.context).await? {
+            (f.md5, n.md5) = (Fact::Is(parts.md5), Fact::Is(digest));
+        }
+        Ok(())
     }
 }

@@ -11,9 +11,10 @@ use super::Context;
 use super::compare::{Fact, Facts};
 use super::feed::{self, LocalRules};
 use super::item::{Item, ItemKind};
+use super::parts::{Compared, Trouble};
 use super::problems::Problem;
 use super::steady::Steady;
-use crate::store::{Md5, Store};
+use crate::store::{Md5, PartsDigest, Store};
 
 /// A directory of this machine.
 pub(super) struct Local {
@@ -62,6 +63,28 @@ impl Local {
     }
 }
 
+impl Local {
+    /// The digest over parts of an item that is as long as the object; `None` if it changed, or nobody knows the parts.
+    pub(super) async fn parts_digest(
+        &self,
+        item: &Item,
+        store: &dyn Store,
+        parts: PartsDigest,
+        context: &Context,
+    ) -> Result<Option<Md5>, Problem> {
+        let fail = |error: std::io::Error| Problem::io(&item.path, "failed to read the file to compare it", &error);
+        let file = SourceFile::open(&self.root, &item.path).map_err(fail)?;
+        let (size, path) = (file.stat().size, &item.path);
+        let compared = Compared { store, path, size, parts, file: file.file(), hasher: &context.hasher };
+        let digest = compared.digest().await.map_err(|trouble| match trouble {
+            Trouble::Store(error) => Problem::from(error).about(&item.path),
+            Trouble::File(error) => fail(error),
+        })?;
+        context.counters.hashed(size);
+        Ok(digest.filter(|_| file.unchanged().unwrap_or(false)))
+    }
+}
+
 impl Side {
     /// How messages call it.
     pub(super) fn describe(&self) -> String {
@@ -86,7 +109,7 @@ impl Side {
             Self::Store(store) => store.features().listed_mtime || context.options.use_server_modtime,
         };
         let mtime = if told { item.mtime.into() } else { Fact::Unasked };
-        Facts { size: item.size, mtime, md5: item.md5.map_or(Fact::Unasked, Fact::Is), changed: false }
+        Facts { size: item.size, mtime, md5: item.md5.map_or(Fact::Unasked, Fact::Is), ..Facts::default() }
     }
 
     /// Finds out the modification time, if it is not known.
@@ -126,11 +149,7 @@ impl Side {
                 facts.changed = md5.is_none();
                 facts.md5 = md5.into();
             }
-            Self::Store(store) if facts.mtime.is_asked() => {
-                let md5 = store.md5(&item.path).await.map_err(|error| Problem::from(error).about(&item.path))?;
-                facts.md5 = md5.into();
-            }
-            // One HEAD tells both, where listings do not tell times.
+            // One HEAD tells all, where listings do not tell times.
             Self::Store(store) if !store.features().listed_mtime => ask(&**store, item, facts).await?,
             Self::Store(store) => {
                 let md5 = store.md5(&item.path).await;
@@ -148,5 +167,6 @@ async fn ask(store: &dyn Store, item: &Item, facts: &mut Facts) -> Result<(), Pr
         facts.mtime = meta.mtime.into();
     }
     facts.md5 = meta.md5.or(facts.md5.value()).into();
+    facts.parts = meta.parts;
     Ok(())
 }
