@@ -3,6 +3,7 @@
 pub mod ahead;
 pub mod budget;
 pub mod cancel;
+pub mod debug;
 pub mod dest;
 pub mod exit;
 pub mod hash;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use mover_rsync::args::client::Cli;
-use mover_rsync::contract::{Entry, destination, forced, source};
+use mover_rsync::contract::{self, Entry, destination, forced, source};
 use mover_rsync::{client, server};
 
 /// rsync's code for a wrong command line.
@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         Some(Entry::Source(args)) => return source::run(&args).into(),
         Some(Entry::Destination(args)) => return destination::run(&args).into(),
         Some(Entry::Forced(args)) => return forced::run(&args).into(),
+        Some(Entry::Shell) => return contract::shell().into(),
+        Some(Entry::Remove(args)) => return contract::remove(&args).into(),
         None => {}
     }
     let args: Vec<_> = words.into_iter().skip(1).map(OsStringExt::into_vec).collect();

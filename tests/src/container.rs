@@ -1,15 +1,18 @@
-//! The images that `images/build` made, run by runc as a node would: read-only root, no capabilities, a small `/tmp`.
+//! The images that `images/build` made, run by runc as a node would: read-only root, few capabilities or none, a small
+//! `/tmp`.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::mover::release_dir;
 use crate::peers;
-use crate::process::{Outcome, run};
+use crate::process::{LIMIT, Outcome, Running, run};
 
 /// An image, unpacked.
 #[derive(Debug)]
@@ -39,17 +42,85 @@ impl Image {
         self.rootfs.path()
     }
 
-    /// Runs `args` under the contract of a mover's pod: read-only root, UID and GID `user` without capabilities or a
-    /// way to gain any, `/tmp` of 16 MiB, `mounts` as host directory and place, and the loopback of this machine.
+    /// Runs `args` to their end as the operator runs a mover without privileges, with the loopback of this machine.
     #[track_caller]
     pub fn run(&self, user: u32, args: &[&str], env: &[(&str, &str)], mounts: &[(&Path, &str)]) -> Outcome {
-        let bundle = TempDir::with_prefix("bundle-").unwrap();
-        let spec = spec(self.root(), user, args, env, mounts);
-        fs::write(bundle.path().join("config.json"), spec.to_string()).unwrap();
-        let id = bundle.path().file_name().unwrap().to_owned();
-        let mut runc = Command::new(peers::tool("runc"));
-        run(runc.arg("--root").arg(bundle.path().join("state")).args(["run", "--bundle"]).arg(bundle.path()).arg(id))
+        let pod = Pod { user, capabilities: &[], args, env, mounts, scratch: &[], network: Network::Host };
+        self.start(&pod).running.wait(LIMIT)
     }
+
+    /// Starts a container.
+    pub fn start(&self, pod: &Pod<'_>) -> Container {
+        let bundle = TempDir::with_prefix("bundle-").unwrap();
+        fs::write(bundle.path().join("config.json"), pod.spec(self.root()).to_string()).unwrap();
+        let mut runc = runc(&bundle);
+        let running = Running::start(runc.args(["run", "--bundle"]).arg(bundle.path()).arg(id(&bundle)));
+        Container { running, bundle }
+    }
+}
+
+/// What the operator asks of a node for a mover: read-only root, UID and GID `user` without a way to gain
+/// capabilities, `/tmp` of 16 MiB.
+#[derive(Debug)]
+pub struct Pod<'a> {
+    /// UID and GID.
+    pub user: u32,
+    /// The only capabilities.
+    pub capabilities: &'a [&'a str],
+    /// The command.
+    pub args: &'a [&'a str],
+    /// Variables.
+    pub env: &'a [(&'a str, &'a str)],
+    /// Directories of this machine and their places; only `/data` can be written to.
+    pub mounts: &'a [(&'a Path, &'a str)],
+    /// Further places of file systems in memory.
+    pub scratch: &'a [&'a str],
+    /// What it reaches.
+    pub network: Network<'a>,
+}
+
+/// The network of a container.
+#[derive(Debug)]
+pub enum Network<'a> {
+    /// This machine's.
+    Host,
+    /// Nothing but a loopback of its own.
+    Own,
+    /// That of another container.
+    Of(&'a Container),
+}
+
+/// A started container.
+#[derive(Debug)]
+pub struct Container {
+    /// runc, which passes signals on to the container's first process.
+    pub running: Running,
+    bundle: TempDir,
+}
+
+impl Container {
+    /// The first process, as this machine counts; waits until there is one.
+    fn pid(&self) -> u64 {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let state = runc(&self.bundle).arg("state").arg(id(&self.bundle)).output().unwrap();
+            let state: Value = serde_json::from_slice(&state.stdout).unwrap_or_default();
+            match state["pid"].as_u64() {
+                Some(pid) if pid > 0 && state["status"] == "running" => return pid,
+                _ => assert!(Instant::now() < deadline && !self.running.has_ended(), "no container: {state}"),
+            }
+        }
+    }
+}
+
+fn runc(bundle: &TempDir) -> Command {
+    let mut runc = Command::new(peers::tool("runc"));
+    runc.arg("--root").arg(bundle.path().join("state"));
+    runc
+}
+
+fn id(bundle: &TempDir) -> &OsStr {
+    bundle.path().file_name().unwrap()
 }
 
 /// The OCI layout that `images/build` wrote; panics when it is missing or older than the binary in it.
@@ -74,31 +145,50 @@ fn json_file(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-fn spec(root: &Path, user: u32, args: &[&str], env: &[(&str, &str)], mounts: &[(&Path, &str)]) -> Value {
-    let env = env.iter().map(|(name, value)| format!("{name}={value}"));
-    let env: Vec<_> = env.chain(["PATH=/usr/bin:/bin".to_owned()]).collect();
-    let none: [&str; 0] = [];
-    let mut all = vec![
-        json!({"destination": "/proc", "type": "proc", "source": "proc"}),
-        json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}),
-        json!({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777", "size=16m"]}),
-    ];
-    all.extend(mounts.iter().map(|(host, place)| {
-        let options = if *place == "/data" { "rw" } else { "ro" };
-        json!({"destination": place, "type": "none", "source": host, "options": ["rbind", options]})
-    }));
-    json!({
-        "ociVersion": "1.0.2",
-        "process": {
-            "user": {"uid": user, "gid": user},
-            "args": args,
-            "env": env,
-            "cwd": "/",
-            "noNewPrivileges": true,
-            "capabilities": {"bounding": none, "effective": none, "permitted": none, "inheritable": none, "ambient": none},
-        },
-        "root": {"path": root, "readonly": true},
-        "mounts": all,
-        "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},
-    })
+impl Pod<'_> {
+    fn spec(&self, root: &Path) -> Value {
+        let env = self.env.iter().map(|(name, value)| format!("{name}={value}"));
+        let env: Vec<_> = env.chain(["PATH=/usr/bin:/bin".to_owned()]).collect();
+        let (none, granted) = ([""; 0], self.capabilities);
+        let capabilities = json!({"bounding": granted, "effective": granted, "permitted": granted, "inheritable": none, "ambient": none});
+        json!({
+            "ociVersion": "1.0.2",
+            "process": {
+                "user": {"uid": self.user, "gid": self.user},
+                "args": self.args,
+                "env": env,
+                "cwd": "/",
+                "noNewPrivileges": true,
+                "capabilities": capabilities,
+            },
+            "root": {"path": root, "readonly": true},
+            "mounts": self.all_mounts(),
+            "linux": {"namespaces": self.namespaces()},
+        })
+    }
+
+    fn all_mounts(&self) -> Vec<Value> {
+        let in_memory = |place: &str, mode: &str| json!({"destination": place, "type": "tmpfs", "source": "tmpfs", "options": [mode, "size=16m"]});
+        let mut all = vec![
+            json!({"destination": "/proc", "type": "proc", "source": "proc"}),
+            json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}),
+            in_memory("/tmp", "mode=1777"),
+        ];
+        all.extend(self.scratch.iter().map(|place| in_memory(place, "mode=1777")));
+        all.extend(self.mounts.iter().map(|(host, place)| {
+            let options = if *place == "/data" { "rw" } else { "ro" };
+            json!({"destination": place, "type": "none", "source": host, "options": ["rbind", options]})
+        }));
+        all
+    }
+
+    fn namespaces(&self) -> Vec<Value> {
+        let mut all: Vec<_> = ["pid", "mount", "ipc", "uts"].iter().map(|kind| json!({"type": kind})).collect();
+        match self.network {
+            Network::Host => {}
+            Network::Own => all.push(json!({"type": "network"})),
+            Network::Of(other) => all.push(json!({"type": "network", "path": format!("/proc/{}/ns/net", other.pid())})),
+        }
+        all
+    }
 }

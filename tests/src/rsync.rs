@@ -18,6 +18,18 @@ use crate::{mover, peers};
 /// What VolSync's source passes to rsync.
 pub const VOLSYNC: &str = "-aAhHSxz --delete --itemize-changes --info=stats2,misc2";
 
+/// What those options leave behind.
+pub const NO_XATTRS: Ignore = Ignore {
+    xattrs: true,
+    owners: false,
+    permissions: false,
+    directory_times: false,
+    file_times: false,
+    symlinks: false,
+    specials: false,
+    empty_directories: false,
+};
+
 /// Whose program an end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -186,7 +198,8 @@ fn reachable(program: &Path) -> PathBuf {
     let name = dir.join(format!("mover-rsync-{}-{}", meta.ino(), meta.mtime_nsec()));
     if !name.exists() {
         let own = dir.join(format!("mover-rsync-{}", std::process::id()));
-        fs::copy(program, &own).unwrap();
+        // By a process of its own: a child of ours that is started meanwhile would keep the file open for writing.
+        process::run(Command::new("cp").arg(program).arg(&own)).success();
         fs::rename(&own, &name).unwrap();
     }
     name

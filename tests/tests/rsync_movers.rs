@@ -11,20 +11,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use volsync_tests::peers;
 use volsync_tests::process::{LIMIT, Outcome, Running, run};
-use volsync_tests::rsync::{End, VOLSYNC, assert_same};
-use volsync_tests::tree::Ignore;
+use volsync_tests::rsync::{End, NO_XATTRS, VOLSYNC, assert_same};
 use volsync_tests::volume::{Names, awkward, shell};
-
-const NO_XATTRS: Ignore = Ignore {
-    xattrs: true,
-    owners: false,
-    permissions: false,
-    directory_times: false,
-    file_times: false,
-    symlinks: false,
-    specials: false,
-    empty_directories: false,
-};
 
 /// Keys as the operator makes them, two volumes, and a place for each mover's files.
 struct Pair {
@@ -193,6 +181,20 @@ fn what_is_missing_is_said_as_upstream_says_it() {
     assert!(outcome.text().contains("ERROR: source location not found"), "{outcome}");
     let outcome = run(&mut pair.mover("destination", nowhere, pair.tmp[0].path())).exits(1);
     assert!(outcome.text().contains("ERROR: target location not found"), "{outcome}");
+}
+
+#[test]
+fn a_person_can_look_around_instead() {
+    let pair = Pair::new();
+    let flag = pair.tmp[0].path().join("exit-debug-if-removed");
+    let source = Running::start(pair.source().env("DEBUG_MOVER", "1"));
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while fs::remove_file(&flag).is_err() {
+        assert!(Instant::now() < deadline, "{} does not appear", flag.display());
+        std::thread::yield_now();
+    }
+    source.wait(LIMIT).success();
+    assert_eq!(fs::read_dir(pair.destination.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -8,21 +8,9 @@ use std::process::Command;
 
 use tempfile::TempDir;
 use volsync_tests::process::run;
-use volsync_tests::rsync::{End, PAIRS, Shell, Sshd, VOLSYNC, assert_same, items, push, push_command};
+use volsync_tests::rsync::{End, NO_XATTRS, PAIRS, Shell, Sshd, VOLSYNC, assert_same, items, push, push_command};
 use volsync_tests::tree::{Ignore, Tree};
 use volsync_tests::volume::{Names, Random, awkward, plain, shell};
-
-/// What VolSync's options leave behind.
-const NO_XATTRS: Ignore = Ignore {
-    xattrs: true,
-    owners: false,
-    permissions: false,
-    directory_times: false,
-    file_times: false,
-    symlinks: false,
-    specials: false,
-    empty_directories: false,
-};
 
 /// All times are old: the real rsync takes times of one second for equal.
 fn volume() -> (TempDir, TempDir) {

@@ -6,14 +6,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use volsync_common::debug::MARKER;
 use volsync_common::exit::ExitCode;
 
 use super::ENTRY;
 use crate::cli::{Failure, console, process};
 use crate::config::Environment;
-
-/// The pod ends when somebody removes it.
-pub(super) const MARKER: &str = "/tmp/exit-debug-if-removed";
 
 /// How often it is looked for.
 const POLL: Duration = Duration::from_secs(1);

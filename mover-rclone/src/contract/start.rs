@@ -2,11 +2,10 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
 use volsync_common::exit::ExitCode;
 
-use super::{ENTRY, debug, name_of};
+use super::{ENTRY, name_of};
 use crate::cli::console;
 use crate::config::Environment;
 
@@ -54,23 +53,13 @@ pub fn shell() -> ExitCode {
     ExitCode::NotFound
 }
 
-/// Removes what ends a pod with `DEBUG_MOVER`, as people do it in upstream's image, and nothing else.
+/// Does what `rm` of the image is there for.
 pub fn remove(args: &[OsString]) -> ExitCode {
-    let words: Vec<&OsString> = args.iter().filter(|arg| !arg.as_bytes().starts_with(b"-")).collect();
-    let [path] = words.as_slice() else { return only_the_marker() };
-    if Path::new(path) != Path::new(debug::MARKER) {
-        return only_the_marker();
-    }
-    match std::fs::remove_file(path) {
+    match volsync_common::debug::remove(args) {
         Ok(()) => ExitCode::Success,
         Err(error) => {
-            console::say_error(&format!("rm: {}: {error}", debug::MARKER));
+            console::say_error(&error);
             ExitCode::Failure
         }
     }
-}
-
-fn only_the_marker() -> ExitCode {
-    console::say_error(&format!("rm of this image only removes {}", debug::MARKER));
-    ExitCode::Failure
 }

@@ -7,10 +7,14 @@ pub mod destination;
 pub mod forced;
 pub mod source;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use crate::report::line;
+
+/// The scripts of upstream's image that this program stands for.
+const SOURCE: &str = "/mover-rsync/source.sh";
+const DESTINATION: &str = "/mover-rsync/destination.sh";
 
 /// Where things are. The defaults are where the operator mounts them.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -59,47 +63,89 @@ impl Volume {
     }
 }
 
-/// The name a mover is started by, as the command of the operator or as a word of our own.
+/// What the program is this time, when it is not the command line of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// `source`
+    /// `source`, or the script of that name.
     Source(Vec<OsString>),
-    /// `destination`
+    /// `destination`, or the script of that name.
     Destination(Vec<OsString>),
     /// What sshd runs for every connection.
     Forced(Vec<OsString>),
+    /// The shell of the image, asked for something else.
+    Shell,
+    /// `/bin/rm` of the image.
+    Remove(Vec<OsString>),
 }
 
 impl Entry {
-    /// From the whole command line. As a shell (`bash -c COMMAND`) exactly our own commands are known.
+    /// From the whole command line: by the program's name, then by its first word. As a shell (`bash -c COMMAND`)
+    /// exactly our own commands are known.
     pub fn find(args: &[OsString]) -> Option<Self> {
-        let words: Vec<_> = args.iter().skip(1).map(|arg| arg.to_str()).collect();
-        let rest = || args.iter().skip(2).cloned().collect();
-        match &words[..] {
-            [Some("source"), ..] => Some(Self::Source(rest())),
-            [Some("destination"), ..] => Some(Self::Destination(rest())),
-            [Some("forced-command"), ..] => Some(Self::Forced(rest())),
-            [Some("-c"), Some("/mover-rsync/source.sh")] => Some(Self::Source(Vec::new())),
-            [Some("-c"), Some("/mover-rsync/destination.sh")] => Some(Self::Destination(Vec::new())),
-            [Some("-c"), Some(command)] => {
-                // What our own sshd hands to the shell of root.
-                let mut words = command.split(' ').map(OsString::from);
-                let own = words.next().is_some_and(|program| PathBuf::from(program).ends_with("mover-rsync"));
-                let forced = words.next().is_some_and(|word| word == "forced-command");
-                (own && forced).then(|| Self::Forced(words.collect()))
-            }
+        let (program, args) = args.split_first()?;
+        let name = Path::new(program).file_name().and_then(OsStr::to_str);
+        let words: Vec<_> = args.iter().map(|arg| arg.to_str()).collect();
+        let rest = || args.iter().skip(1).cloned().collect();
+        match (name?, &words[..]) {
+            ("source.sh", _) => Some(Self::Source(Vec::new())),
+            ("destination.sh", _) => Some(Self::Destination(Vec::new())),
+            ("bash" | "sh", [Some("-c"), Some(command)]) => Some(Self::command(command).unwrap_or(Self::Shell)),
+            ("bash" | "sh", _) => Some(Self::Shell),
+            ("rm", _) => Some(Self::Remove(args.to_vec())),
+            (_, [Some("source"), ..]) => Some(Self::Source(rest())),
+            (_, [Some("destination"), ..]) => Some(Self::Destination(rest())),
+            (_, [Some("forced-command"), ..]) => Some(Self::Forced(rest())),
             _ => None,
+        }
+    }
+
+    /// The command of the operator, or what our own sshd hands to the shell of root.
+    fn command(command: &str) -> Option<Self> {
+        match command.trim_ascii() {
+            SOURCE => return Some(Self::Source(Vec::new())),
+            DESTINATION => return Some(Self::Destination(Vec::new())),
+            _ => {}
+        }
+        let mut words = command.split(' ').map(OsString::from);
+        let own = words.next().is_some_and(|program| Path::new(&program).ends_with("mover-rsync"));
+        let forced = words.next().is_some_and(|word| word == "forced-command");
+        (own && forced).then(|| Self::Forced(words.collect()))
+    }
+}
+
+/// What the image says to somebody who wants a shell; the exit code.
+pub fn shell() -> u8 {
+    eprintln!(
+        "There is no shell in this image; bash understands only -c {SOURCE} and -c {DESTINATION}.\n\
+         To look around run mover-rsync itself: mover-rsync --help"
+    );
+    NOT_FOUND
+}
+
+/// The exit code of a shell for a command that does not exist.
+const NOT_FOUND: u8 = 127;
+
+/// Does what `rm` of the image is there for; the exit code.
+pub fn remove(args: &[OsString]) -> u8 {
+    match volsync_common::debug::remove(args) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("{error}");
+            1
         }
     }
 }
 
-/// With `DEBUG_MOVER=1` nothing is transferred: a person looks around in the container until this file is removed.
-/// Whether that was so.
+/// With `DEBUG_MOVER=1` nothing is transferred: a person looks around in the container until the marker is removed.
+/// Whether that was so. While it exists, a mover that the person starts does its work.
 fn debugged(layout: &Layout) -> std::io::Result<bool> {
     if std::env::var_os("DEBUG_MOVER").is_none_or(|value| value != "1") {
         return Ok(false);
     }
-    let flag = layout.tmp.join("exit-debug-if-removed");
+    let flag = layout.tmp.join(volsync_common::debug::MARKER_NAME);
+    if flag.exists() {
+        return Ok(false);
+    }
     std::fs::write(&flag, b"")?;
     line("##################################################################");
     line("DEBUG_MOVER is enabled: nothing is transferred.");
@@ -127,12 +173,20 @@ mod tests {
     #[test]
     fn the_operators_commands_and_ours_are_found() {
         let find = |line: &str| Entry::find(&line.split('|').map(OsString::from).collect::<Vec<_>>());
-        assert_eq!(find("/bin/bash|-c|/mover-rsync/source.sh"), Some(Entry::Source(Vec::new())));
-        assert_eq!(find("/bin/bash|-c|/mover-rsync/destination.sh"), Some(Entry::Destination(Vec::new())));
-        let forced = find("bash|-c|/usr/bin/mover-rsync forced-command --data /d");
+        for source in ["/bin/bash|-c|/mover-rsync/source.sh", "/mover-rsync/source.sh"] {
+            assert_eq!(find(source), Some(Entry::Source(Vec::new())));
+        }
+        for destination in ["/bin/bash|-c|/mover-rsync/destination.sh", "/mover-rsync/destination.sh"] {
+            assert_eq!(find(destination), Some(Entry::Destination(Vec::new())));
+        }
+        let forced = find("sh|-c|/usr/bin/mover-rsync forced-command --data /d");
         assert_eq!(forced, Some(Entry::Forced(vec!["--data".into(), "/d".into()])));
         assert_eq!(find("mover-rsync|source|--data|x"), Some(Entry::Source(vec!["--data".into(), "x".into()])));
-        for other in ["bash|-c|id", "bash|-c|/bin/sh forced-command", "mover-rsync|-a|x|h:y", "mover-rsync"] {
+        assert_eq!(find("/bin/rm|-f|x"), Some(Entry::Remove(vec!["-f".into(), "x".into()])));
+        for shell in ["bash|-c|id", "sh|-c|/bin/sh forced-command", "bash", "sh|-i"] {
+            assert_eq!(find(shell), Some(Entry::Shell), "{shell}");
+        }
+        for other in ["mover-rsync|-a|x|h:y", "mover-rsync", "mover-rsync|-c|/mover-rsync/source.sh"] {
             assert_eq!(find(other), None, "{other}");
         }
     }
