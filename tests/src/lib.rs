@@ -5,6 +5,7 @@
 #![allow(clippy::return_self_not_must_use, reason = "assertions hand the value on only for convenience")]
 #![allow(clippy::missing_panics_doc, reason = "the module text says it once for all")]
 
+pub mod bucket;
 pub mod certificates;
 pub mod conformance;
 pub mod container;
