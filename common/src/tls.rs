@@ -70,7 +70,7 @@ pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
     let verifier: Arc<dyn ServerCertVerifier> = match (trust.insecure, trust.custom_ca.as_slice()) {
         (true, _) => Arc::new(AcceptAnything::new(&provider)),
         (false, []) => Arc::new(Later::new(provider, || (system_roots(), "the system's roots"))),
-        (false, files) => Arc::new(custom(files, provider)?),
+        (false, files) => Arc::new(custom(files, &provider)?),
     };
     let builder = builder.with_custom_certificate_verifier(verifier);
     let mut config = match &trust.client_cert {
@@ -94,12 +94,12 @@ pub fn explain(error: &io::Error) -> Option<String> {
     })
 }
 
-fn custom(files: &[PathBuf], provider: Arc<CryptoProvider>) -> Result<AsGoDoes, TlsError> {
+fn custom(files: &[PathBuf], provider: &CryptoProvider) -> Result<AsGoDoes, TlsError> {
     let mut anchors = Vec::new();
     for path in files {
         anchors.extend(read_chain(path)?);
     }
-    AsGoDoes::new(anchors, provider, "the custom CA").map_err(TlsError::Setup)
+    Ok(AsGoDoes::new(anchors, provider, "the custom CA"))
 }
 
 /// The system's certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured); Mozilla's list in an image without any.

@@ -122,6 +122,16 @@ fn a_self_signed_server_certificate_in_the_file_is_accepted() {
 }
 
 #[test]
+fn an_asterisk_may_stand_before_a_single_label() {
+    let forge = Forge::new();
+    forge.self_signed("root", "");
+    forge.signed("server", "root", "subjectAltName=DNS:*.minio\n");
+    let connect = |host| forge.connect(&forge.trust(&["root"]), "server", "server", host);
+    assert_eq!(connect("bucket.minio"), Ok(()));
+    assert!(connect("minio").is_err() && connect("a.bucket.minio").is_err());
+}
+
+#[test]
 fn chains_end_at_anything_in_the_file() {
     let forge = Forge::new();
     forge.self_signed("root", "");

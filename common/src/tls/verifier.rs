@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -72,8 +73,8 @@ impl From<CertificateRefused> for Error {
 /// Accepts what Go accepts with the same certificates in its pool.
 #[derive(Debug)]
 pub(super) struct AsGoDoes {
-    /// Absent if no certificate of the pool can be an anchor for webpki.
-    chains: Option<Arc<WebPkiServerVerifier>>,
+    /// Those of the pool that can be anchors for webpki.
+    roots: RootCertStore,
     pool: HashSet<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
     anchors: &'static str,
@@ -81,21 +82,27 @@ pub(super) struct AsGoDoes {
 
 impl AsGoDoes {
     /// `anchors` names the pool in messages.
-    pub(super) fn new(
-        pool: Vec<CertificateDer<'static>>,
-        provider: Arc<CryptoProvider>,
-        anchors: &'static str,
-    ) -> Result<Self, String> {
+    pub(super) fn new(pool: Vec<CertificateDer<'static>>, provider: &CryptoProvider, anchors: &'static str) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(pool.iter().cloned());
         let algorithms = provider.signature_verification_algorithms;
-        let chains = if roots.is_empty() {
-            None
-        } else {
-            let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
-            Some(builder.build().map_err(|error| error.to_string())?)
-        };
-        Ok(Self { chains, pool: pool.into_iter().collect(), algorithms, anchors })
+        Self { roots, pool: pool.into_iter().collect(), algorithms, anchors }
+    }
+
+    fn verify_chain(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let leaf = ParsedCertificate::try_from(end_entity)?;
+        verify_server_cert_signed_by_trust_anchor(&leaf, &self.roots, intermediates, now, self.algorithms.all)?;
+        verify_server_name(&leaf, name).or_else(|error| {
+            // webpki wants two labels after an asterisk, Go one: `*.minio` is for the buckets of `minio`.
+            let facts = Facts::parse(end_entity).map_err(CertificateRefused::Other)?;
+            if facts.is_for(&name.to_str()) { Ok(()) } else { Err(error) }
+        })
     }
 
     fn refuse(&self, error: Error, end_entity: &CertificateDer<'_>, name: &str, now: UnixTime) -> Error {
@@ -133,7 +140,7 @@ impl ServerCertVerifier for AsGoDoes {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let name = server_name.to_str();
@@ -142,11 +149,9 @@ impl ServerCertVerifier for AsGoDoes {
             check_trusted_leaf(&facts, &name, now.as_secs())?;
             return Ok(ServerCertVerified::assertion());
         }
-        let verified = match &self.chains {
-            Some(chains) => chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
-            None => Err(CertificateError::UnknownIssuer.into()),
-        };
-        verified.map_err(|error| self.refuse(error, end_entity, &name, now))
+        let verified = self.verify_chain(end_entity, intermediates, server_name, now);
+        verified.map_err(|error| self.refuse(error, end_entity, &name, now))?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -177,7 +182,7 @@ impl ServerCertVerifier for AsGoDoes {
 pub(super) struct Later {
     provider: Arc<CryptoProvider>,
     roots: fn() -> (Vec<CertificateDer<'static>>, &'static str),
-    verifier: OnceLock<Result<AsGoDoes, String>>,
+    verifier: OnceLock<AsGoDoes>,
 }
 
 impl Later {
@@ -207,12 +212,9 @@ impl ServerCertVerifier for Later {
     ) -> Result<ServerCertVerified, Error> {
         let verifier = self.verifier.get_or_init(|| {
             let (roots, anchors) = (self.roots)();
-            AsGoDoes::new(roots, Arc::clone(&self.provider), anchors)
+            AsGoDoes::new(roots, &self.provider, anchors)
         });
-        match verifier {
-            Ok(verifier) => verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
-            Err(why) => Err(Error::General(why.clone())),
-        }
+        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(
