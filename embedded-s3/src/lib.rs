@@ -26,6 +26,6 @@ mod tls;
 mod wire;
 
 pub use fault::{Action, Faults, Gate, Rule, When};
-pub use options::{Quirks, ServerOptions};
+pub use options::{Identity, Quirks, ServerOptions};
 pub use record::{Recorder, RequestRecord};
 pub use server::Server;

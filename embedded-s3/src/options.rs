@@ -23,6 +23,8 @@ pub struct ServerOptions {
     pub buckets: Vec<String>,
     /// Speak HTTPS with a certificate from an authority made at start.
     pub tls: bool,
+    /// Speak HTTPS with this certificate.
+    pub identity: Option<Identity>,
     /// Keep object bytes in files here instead of in memory. The index is always in memory: nothing survives a restart.
     pub data_dir: Option<PathBuf>,
     /// Time added before each answer.
@@ -39,6 +41,15 @@ pub struct ServerOptions {
     pub record: bool,
     /// Departures from Amazon's behaviour that other providers have.
     pub quirks: Quirks,
+}
+
+/// A certificate to serve, in PEM.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate and what follows it in the chain.
+    pub chain: String,
+    /// Its private key.
+    pub key: String,
 }
 
 /// What some providers do differently.
@@ -65,6 +76,7 @@ impl Default for ServerOptions {
             anonymous: false,
             buckets: Vec::new(),
             tls: false,
+            identity: None,
             data_dir: None,
             latency: Duration::ZERO,
             bandwidth: None,

@@ -56,8 +56,7 @@ impl Server {
         for bucket in &options.buckets {
             store.create_bucket(bucket).map_err(io::Error::other)?;
         }
-        let identity = options.tls.then(tls::identity).transpose()?;
-        let (ca_pem, acceptor) = identity.map(|identity| (identity.ca_pem, identity.acceptor)).unzip();
+        let (ca_pem, acceptor) = tls::of(&options)?.map(|tls| (tls.ca_pem, tls.acceptor)).unzip();
         let recorder = Recorder::new(options.record);
         let faults = Faults::default();
         let front = Arc::new(Front {
@@ -74,6 +73,7 @@ impl Server {
         let stop = CancellationToken::new();
         tokio::spawn(accept(listener, acceptor, Arc::clone(&front), stop.clone()));
         let stop = stop.drop_guard();
+        let ca_pem = ca_pem.flatten();
         Ok(Self { address, options, ca_pem, store, recorder, faults, front, stop })
     }
 
@@ -88,7 +88,7 @@ impl Server {
     }
 
     fn scheme(&self) -> &'static str {
-        if self.ca_pem.is_some() { "https" } else { "http" }
+        if self.options.tls || self.options.identity.is_some() { "https" } else { "http" }
     }
 
     /// Where it listens.
