@@ -19,6 +19,10 @@ use super::wire::{Stream, Traffic};
 
 type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Paced>;
 
+/// What one connection may buffer either way: enough for a read to be worth its system call, little enough that hundreds
+/// of connections stay modest. hyper grows to 408 KiB each if nobody says anything.
+const BUFFER: usize = 128 << 10;
+
 /// How requests must look on a connection that leads to an HTTP proxy instead of the server.
 #[derive(Clone, Debug)]
 pub(super) struct AbsoluteForm {
@@ -62,7 +66,7 @@ impl Connection {
         traffic: Arc<Traffic>,
         absolute: Option<AbsoluteForm>,
     ) -> Result<Self, HttpErrorKind> {
-        let opened = http1::Builder::new().handshake(TokioIo::new(stream)).await;
+        let opened = http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await;
         let (sender, driver) = opened.map_err(|error| HttpErrorKind::from_hyper(&error))?;
         Ok(Self { sender, driver: Some(Box::pin(driver)), traffic, absolute })
     }

@@ -138,10 +138,12 @@ impl Download<'_> {
     async fn in_one(&self, transfer: &Transfer) -> Result<(Arc<Temp>, ObjectMeta), Failed> {
         let mut body = self.open(None, None).await?;
         let meta = body.meta.clone();
-        let _memory = self.run.context.budget.reserve(2 * WRITE).await;
+        let memory = self.run.context.budget.reserve(2 * WRITE).await;
         let temp = self.create(meta.size).await?;
         let sum = if meta.size <= IN_LANES {
             self.write_from(&temp, &mut body, 0, None, transfer).await?;
+            // The next file may come while this one is hashed: the more of them, the faster.
+            drop(memory);
             self.hash(&temp, meta.size).await?
         } else {
             let sum = self.write_from(&temp, &mut body, 0, Some(Hasher::new()), transfer).await?;
@@ -203,8 +205,9 @@ impl Download<'_> {
             return Err(Failed::new(Problem::new(&self.item.path, "the object grew meanwhile"), Cure::Retry));
         }
         let memory = self.run.context.budget.reserve(size).await;
-        let mut pieces = self.gather(&mut body, &transfer).await?.unwrap_or_default();
-        let content = if pieces.len() == 1 { pieces.swap_remove(0) } else { Bytes::from(pieces.concat()) };
+        let pieces = self.gather(&mut body, &transfer).await?.unwrap_or_default();
+        // A piece keeps the whole buffer of its connection, many times what was reserved: it is copied even if it is one.
+        let content = Bytes::from(pieces.concat());
         if content.len() != size {
             return Err(Failed::new(Problem::new(&self.item.path, "the object ended early"), Cure::Retry));
         }
