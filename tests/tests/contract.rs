@@ -191,3 +191,39 @@ fn a_signal_ends_even_a_mover_that_waits_for_a_dead_server() {
     let outcome = running.wait(LIMIT).exits(143);
     assert!(asked.elapsed() < Duration::from_secs(5), "{outcome}");
 }
+
+#[test]
+fn a_signal_ends_even_a_mover_with_a_thread_that_hangs() {
+    let conf = format!("RCLONE_ENCRYPT_V0:\n{}\n", "A".repeat(80));
+    let from = volume();
+    // What prints the password never ends, and holds nothing of ours open.
+    let pod = Pod::with_conf(from.path(), conf.as_bytes())
+        .env("RCLONE_PASSWORD_COMMAND", "sh -c \"touch /tmp/exit-debug-if-removed; exec sleep 30 2>&- >&-\"");
+    let running = pod.start_ours(Direction::Source, "bkt/p");
+    wait_for(&in_tmp(&running));
+    let asked = Instant::now();
+    running.signal(Signal::TERM);
+    let outcome = running.wait(LIMIT).exits(143);
+    assert!(asked.elapsed() <= Duration::from_secs(5), "{outcome}");
+}
+
+#[test]
+fn requests_go_through_the_proxy_of_the_environment() {
+    let server = Embedded::start("bkt");
+    let from = volume();
+    let url = server.server().endpoint();
+    let conf = format!(
+        "[remote]\ntype = s3\nprovider = Minio\nendpoint = http://s3.example:9000\naccess_key_id = {}\n\
+         secret_access_key = {}\n",
+        server.server().access_key(),
+        server.server().secret_key()
+    );
+    let pod = || Pod::with_conf(from.path(), conf.as_bytes()).env("HTTP_PROXY", &url);
+    pod().ours(Direction::Source, "bkt/p").success();
+    let requests = server.server().recorder().snapshot();
+    assert!(requests.iter().all(|request| request.header("host") == Some("s3.example:9000")), "{requests:?}");
+    assert!(requests.len() > 3);
+    let outcome = pod().env("NO_PROXY", ".example").env("RCLONE_LOW_LEVEL_RETRIES", "1");
+    let outcome = outcome.ours(Direction::Source, "bkt/p");
+    assert!(tail(&outcome).contains("the name s3.example cannot be resolved"), "{outcome}");
+}

@@ -8,7 +8,10 @@ use std::path::Path;
 use serde_json::json;
 use tempfile::TempDir;
 use volsync_tests::container::Image;
-use volsync_tests::tree::{Kind, Tree};
+use volsync_tests::embedded::Embedded;
+use volsync_tests::servers::{S3Endpoint, rclone_conf};
+use volsync_tests::tree::{Ignore, Kind, Tree};
+use volsync_tests::volume;
 
 #[test]
 fn it_holds_the_binary_and_its_names_only() {
@@ -52,6 +55,38 @@ fn the_operators_command_starts_for_any_user() {
         assert!(outcome.text().ends_with("error: RCLONE_DEST_PATH must be defined\n"), "{outcome}");
         assert_eq!(outcome.code(), 1);
     }
+}
+
+/// As the operator runs it: any user, no capabilities, a root that cannot be written, 16 MiB of `/tmp`, process 1.
+#[test]
+fn a_volume_goes_and_comes_back_within_the_image() {
+    let (image, server) = (Image::load("mover-rclone"), Embedded::start_tls("bkt"));
+    let [from, to, secret] = [(); 3].map(|()| TempDir::new().unwrap());
+    volume::plain(from.path(), 1, 40, 3, 0..200_000);
+    fs::copy(rclone_conf(&server, "Minio"), secret.path().join("rclone.conf")).unwrap();
+    fs::copy(server.ca().unwrap(), secret.path().join("ca.crt")).unwrap();
+    let run = |user: u32, direction: &str, data: &Path| {
+        let env = [
+            ("RCLONE_CONFIG", "/rclone-config/rclone.conf"),
+            ("RCLONE_DEST_PATH", "bkt/p"),
+            ("DIRECTION", direction),
+            ("MOUNT_PATH", "/data"),
+            ("RCLONE_CONFIG_SECTION", "remote"),
+            ("CUSTOM_CA", "/rclone-config/ca.crt"),
+            ("PRIVILEGED_MOVER", "0"),
+        ];
+        let mounts: [(&Path, &str); 2] = [(data, "/data"), (secret.path(), "/rclone-config")];
+        image.run(user, &["/bin/bash", "-c", "/mover-rclone/active.sh"], &env, &mounts).success()
+    };
+    for (dir, user) in [(&from, 1234), (&to, 1_000_680_000)] {
+        let owner = format!("chown -R {user} {}; chmod -R go+rX {}", dir.path().display(), secret.path().display());
+        volume::shell(dir.path(), &owner);
+    }
+    run(1234, "source", from.path());
+    let outcome = run(1_000_680_000, "destination", to.path());
+    assert!(outcome.text().contains("Rclone completed in "), "{outcome}");
+    let [pushed, pulled] = [&from, &to].map(|dir| Tree::of(dir.path()));
+    pushed.assert_same(&pulled, Ignore { owners: true, ..Ignore::LOST_IN_BUCKET });
 }
 
 #[test]

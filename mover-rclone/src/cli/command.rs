@@ -53,7 +53,8 @@ pub const COMMANDS: &[Command] = &[
         text: "\
 Makes REMOTE:PATH equal to the directory DIR and stores owners, modes and ACLs beside it in permissions.facl. Files that
 are equal by size and checksum stay where they are. DIR/lost+found takes no part. Nothing is deleted before everything
-else has succeeded, and an empty DIR does not empty a prefix that holds a volume.
+else has succeeded, and an empty DIR does not empty a prefix that holds a volume. As in VolSync --checksum,
+--one-file-system and --create-empty-src-dirs are given unless the command line says =false.
 
 The result can be restored by `pull`, by VolSync's own mover, and read by rclone. It does not depend on the name of DIR.",
         examples: &[

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use clap::builder::StyledStr;
 use clap::{Arg, ArgAction};
 use clap_complete::Shell;
 
@@ -82,11 +81,11 @@ pub fn of_command(command: &Command) -> String {
         let _ = writeln!(out, "  {PROGRAM} {line}\n      {meaning}");
     }
     let mut clap =
-        clap::Command::new(command.name).help_template("{options}").term_width(WIDTH).disable_help_flag(true);
+        clap::Command::new(command.name).help_template("{all-args}").term_width(WIDTH).disable_help_flag(true);
     for flag in flags_of(command).into_iter().filter(|flag| is_usual(command, flag)) {
         clap = clap.arg(argument(flag));
     }
-    let _ = write!(out, "\n{}\n\nAll flags: {PROGRAM} help flags\n", plain(&clap.render_long_help()).trim_end());
+    let _ = write!(out, "\n{}\n\nAll flags: {PROGRAM} help flags\n", clap.render_help().to_string().trim_end());
     out
 }
 
@@ -136,8 +135,9 @@ fn all_flags() -> String {
     out
 }
 
+/// Whether what happens without the flag is worth a word. How many transfers there are is found out here.
 fn has_default(flag: &Flag) -> bool {
-    !matches!(flag.default, "" | "false" | "0" | "off" | "unset")
+    flag.name != "transfers" && !matches!(flag.default, "" | "false" | "0" | "off" | "unset")
 }
 
 /// The flags of a sub-command that have an effect, each name once.
@@ -208,6 +208,43 @@ fn choices(command: &Command) -> &'static [&'static str] {
     }
 }
 
-fn plain(text: &StyledStr) -> String {
-    text.to_string()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_is_worth_reading() {
+        insta::assert_snapshot!("overview", overview());
+        insta::assert_snapshot!("push", of_command(find("push").unwrap()));
+        insta::assert_snapshot!("listremotes", of_command(find("listremotes").unwrap()));
+    }
+
+    #[test]
+    fn every_command_and_topic_has_its_help() {
+        let topics = COMMANDS.iter().map(|command| command.name).chain(["flags", "environment", "exit-codes"]);
+        for name in topics {
+            let text = topic(&[name.to_owned()]).unwrap();
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(longest <= 125, "help {name} has a line of {longest}");
+        }
+        assert!(topic(&["snyc".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn choices_are_the_commands_themselves() {
+        let help = find("help").unwrap();
+        assert!(COMMANDS.iter().all(|command| command.name == "help" || choices(help).contains(&command.name)));
+    }
+
+    /// What clap itself checks of a command, in builds with debug assertions only.
+    #[test]
+    fn no_two_flags_of_a_command_share_a_name() {
+        for command in COMMANDS {
+            let flags = flags_of(command);
+            let names: std::collections::BTreeSet<_> = flags.iter().map(|flag| flag.name).collect();
+            let letters: std::collections::BTreeSet<_> = flags.iter().filter_map(|flag| flag.short).collect();
+            assert_eq!(names.len(), flags.len(), "{}", command.name);
+            assert_eq!(letters.len(), flags.iter().filter(|flag| flag.short.is_some()).count(), "{}", command.name);
+        }
+    }
 }
