@@ -44,7 +44,12 @@ impl ExtraHeaders {
 
     /// Sets them.
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
-        for (name, value) in self.0.iter().filter(|(name, _)| !FRAMING.contains(name)) {
+        self.apply_those(headers, |_| true);
+    }
+
+    /// Sets those whose name is wanted.
+    pub(crate) fn apply_those(&self, headers: &mut HeaderMap, wanted: impl Fn(&HeaderName) -> bool) {
+        for (name, value) in self.0.iter().filter(|(name, _)| !FRAMING.contains(name) && wanted(name)) {
             headers.insert(name.clone(), value.clone());
         }
     }

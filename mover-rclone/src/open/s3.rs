@@ -36,6 +36,9 @@ pub enum Refusal {
     /// The store would refuse every request.
     #[error("s3: sse_customer_key_md5 is not the MD5 of the key: leave it out, it is computed")]
     KeySum,
+    /// Objects would be stored without the encryption that was asked for.
+    #[error("s3: sse_customer_algorithm is set but no key is: set sse_customer_key or sse_customer_key_base64 too")]
+    NoKey,
     /// Nothing to work in.
     #[error("the path names no bucket: write it as {0}:BUCKET/PATH")]
     NoBucket(String),
@@ -64,8 +67,8 @@ pub(super) fn settings(remote: &Remote, options: &GlobalOptions) -> Result<S3Set
         upload_concurrency: usize::try_from(o.int("upload_concurrency")?).unwrap_or(1),
         copy_cutoff: o.size("copy_cutoff")?.unwrap_or(u64::MAX),
         disable_checksum: o.bool("disable_checksum")?,
-        no_check_bucket: o.bool("no_check_bucket")?,
-        list_chunk: u32::try_from(o.int("list_chunk")?).unwrap_or(1000),
+        no_check_bucket: o.bool("no_check_bucket")? || cannot_create(&o.string("provider")?, &o.string("endpoint")?),
+        list_chunk: u32::try_from(o.int("list_chunk")?).ok().filter(|keys| *keys > 0).unwrap_or(1000),
         list_version: u8::try_from(o.int("list_version")?).unwrap_or(0),
         list_url_encode: o.tristate("list_url_encode")?,
         use_multipart_etag: o.tristate("use_multipart_etag")?,
@@ -86,17 +89,24 @@ pub(super) fn settings(remote: &Remote, options: &GlobalOptions) -> Result<S3Set
         upload_headers: upload_headers(options)?,
         download_headers: ExtraHeaders::parse(&options.header_download).map_err(NetworkError::Header)?,
         encoding: o.encoding("encoding")?.0,
+        no_system_metadata: o.bool("no_system_metadata")?,
     })
+}
+
+/// Tencent's accelerated endpoint has no CreateBucket (rclone 1.75 `backend/s3`).
+fn cannot_create(provider: &str, endpoint: &str) -> bool {
+    provider == "TencentCOS" && endpoint.contains("cos.accelerate.myqcloud.com")
 }
 
 /// What rclone knows how to set on an upload (its `backend/s3/s3.go`); it only complains about others.
 fn upload_headers(options: &GlobalOptions) -> Result<ExtraHeaders, NetworkError> {
-    const KNOWN: [&str; 7] = [
+    const KNOWN: [&str; 8] = [
         "cache-control",
         "content-disposition",
         "content-encoding",
         "content-language",
         "content-type",
+        "if-match",
         "if-none-match",
         "x-amz-tagging",
     ];
@@ -166,6 +176,9 @@ fn customer_key(o: &Options) -> Result<Vec<u8>, Reason> {
         _ => raw.to_vec(),
     };
     let sum = o.bytes("sse_customer_key_md5")?;
+    if key.is_empty() && !o.string("sse_customer_algorithm")?.is_empty() {
+        return Err(Refusal::NoKey.into());
+    }
     if !sum.is_empty() && !key.is_empty() && sum != BASE64.encode(volsync_md5::md5(&key)).as_bytes() {
         return Err(Refusal::KeySum.into());
     }

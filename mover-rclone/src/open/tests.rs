@@ -93,6 +93,10 @@ fn failures_name_the_argument_in_rclones_words() {
             "r,sse_customer_key=a,sse_customer_key_base64=YQ==:b",
             "s3: can't use sse_customer_key and sse_customer_key_base64 at the same time",
         ),
+        (
+            "r,sse_customer_algorithm=AES256:b",
+            "s3: sse_customer_algorithm is set but no key is: set sse_customer_key or sse_customer_key_base64 too",
+        ),
         ("r:", "the path names no bucket: write it as r:BUCKET/PATH"),
         ("l,encoding=Colon:x", "local option encoding is not supported by this mover: names are kept as their bytes"),
         ("", "can't use empty string as a path"),
@@ -113,6 +117,25 @@ fn a_customer_key_may_come_in_base64_with_its_sum() {
     let key = |arg: &str| s3::settings(found(arg).unwrap().remotes()[0], &options).unwrap().sse_customer_key;
     assert_eq!(key("r,sse_customer_key=abc:b"), b"abc");
     assert_eq!(key("r,sse_customer_key_base64=YWJj,sse_customer_key_md5=kAFQmDzST7DWlj99KOF/cg==:b"), b"abc");
+}
+
+#[test]
+fn options_without_a_use_are_as_if_not_given() {
+    let (flags, _) = Flags::parse(&MapEnv::default(), "sync", &[]).unwrap();
+    let options = GlobalOptions::new(&flags, Timestamp::default()).unwrap();
+    let settings = |arg: &str| s3::settings(found(arg).unwrap().remotes()[0], &options).unwrap();
+    for (list_chunk, expect) in [("0", 1000), ("1", 1), ("5000", 5000)] {
+        assert_eq!(settings(&format!("r,list_chunk={list_chunk}:b")).list_chunk, expect);
+    }
+    let accelerated = "endpoint='https://cos.accelerate.myqcloud.com'";
+    for (remote, expect) in [
+        (format!("r,provider=TencentCOS,{accelerated}:b"), true),
+        (format!("r,{accelerated}:b"), false),
+        ("r,provider=TencentCOS:b".to_owned(), false),
+        ("r,no_check_bucket:b".to_owned(), true),
+    ] {
+        assert_eq!(settings(&remote).no_check_bucket, expect, "{remote}");
+    }
 }
 
 #[test]

@@ -142,6 +142,12 @@ impl Call {
         Ok(self)
     }
 
+    /// Adds a header or replaces the one of that name.
+    pub(super) fn set(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
     pub(super) fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = Content::Bytes(body.into());
         self

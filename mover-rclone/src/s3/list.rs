@@ -69,7 +69,7 @@ impl<'a> BucketPages<'a> {
     }
 
     async fn fetch(&self, ask: &Ask, encode: bool) -> Result<Result<Keyed, xml::BadXml>, StoreError> {
-        let size = self.settings.list_chunk.clamp(1, 1000).to_string();
+        let size = self.settings.list_chunk.max(1).to_string();
         let mut call = Call::new("ListObjects", Method::GET, None).query("max-keys", size).query("prefix", self.prefix);
         if !self.v1 {
             call = call.query("list-type", "2");

@@ -23,8 +23,9 @@ mod sigv4;
 pub mod xml;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use volsync_common::path::{RelPath, Shown};
 use volsync_common::time::Timestamp;
 
@@ -63,6 +64,10 @@ pub struct S3Store {
     keys: Keys,
     client: client::S3Client,
     memory: Memory,
+    /// A listing found no bucket.
+    missing: AtomicBool,
+    /// Done when this process has created the bucket.
+    bucket_made: OnceCell<()>,
 }
 
 /// Upload buffers in KiB permits.
@@ -102,7 +107,9 @@ impl S3Store {
             .ok_or_else(|| refuse("this encoding of names is not supported; remove the option \"encoding\""))?;
         let quirks = settings.quirks();
         let client = client::S3Client::new(deps.http, deps.identity, deps.retry, deps.max_requests, &settings)?;
-        Ok(Self { quirks, keys, client, memory: Memory::new(deps.upload_memory), settings })
+        let memory = Memory::new(deps.upload_memory);
+        let (missing, bucket_made) = (AtomicBool::new(false), OnceCell::new());
+        Ok(Self { settings, quirks, keys, client, memory, missing, bucket_made })
     }
 
     fn key(&self, path: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -115,7 +122,10 @@ impl S3Store {
         let pages = list::BucketPages::new(&self.client, &self.settings, self.keys.prefix());
         match list::list(&pages, &self.keys, self.quirks.etag_is_md5, listed).await {
             Ok(all) => Ok(all.finish(true)),
-            Err(error) if error.kind == StoreErrorKind::NoSuchBucket => Ok(ListingBuilder::default().finish(false)),
+            Err(error) if error.kind == StoreErrorKind::NoSuchBucket => {
+                self.missing.store(true, Ordering::Relaxed);
+                Ok(ListingBuilder::default().finish(false))
+            }
             Err(error) => Err(error),
         }
     }

@@ -9,7 +9,7 @@ use http::Method;
 
 use super::S3Store;
 use super::client::Call;
-use super::meta::{base64, customer_key, describe, etag_md5, payer};
+use super::meta::{base64, customer_key, etag_md5, payer};
 use super::put::{blocking, changed, each_piece, read_exact, still_the_same};
 use super::sigv4::hex;
 use super::xml;
@@ -64,9 +64,7 @@ impl S3Store {
     async fn begin(&self, request: &PutRequest<'_>, key: &[u8], whole: Md5) -> Result<String, StoreError> {
         let call = Call::new("CreateMultipartUpload", Method::POST, Some(key.to_vec())).query("uploads", "");
         let chksum = (!self.settings.disable_checksum).then_some(whole);
-        let mut call = describe(call, &self.settings, request.path, request.mtime, chksum, request.metadata)?;
-        self.settings.upload_headers.apply(&mut call.headers);
-        let answer = self.client.send(call).await?;
+        let answer = self.client.send(self.describe_upload(call, request, chksum)?).await?;
         let id = xml::field(&answer.bytes, "UploadId").ok().flatten().filter(|id| !id.is_empty());
         id.ok_or_else(|| protocol("CreateMultipartUpload", request, "the answer has no UploadId"))
     }
@@ -145,8 +143,9 @@ impl S3Store {
         body.push_str("</CompleteMultipartUpload>");
         let call = Call::new("CompleteMultipartUpload", Method::POST, Some(key.to_vec()));
         let call = call.query("uploadId", id).header("content-type", "application/xml")?.body(body);
+        let call = self.with_upload_headers(customer_key(payer(call, &self.settings)?, &self.settings)?);
         let expect = whole_etag(parts);
-        let etag = match self.client.send(customer_key(payer(call, &self.settings)?, &self.settings)?).await {
+        let etag = match self.client.send(call).await {
             Ok(answer) => xml::field(&answer.bytes, "ETag").ok().flatten(),
             // A repeated request whose first answer was lost: the object tells whether it is ours.
             Err(error) if error.kind == StoreErrorKind::NotFound && error.attempts > 1 => {

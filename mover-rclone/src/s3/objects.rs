@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::Method;
+use http::header::HeaderMap;
 use volsync_common::path::RelPath;
 use volsync_common::time::Timestamp;
 
 use super::S3Store;
 use super::client::Call;
+use super::content_type;
 use super::keys::percent_path;
 use super::limiter::Permit;
 use super::meta::{self, base64, customer_key, describe, payer};
@@ -20,13 +22,17 @@ use crate::store::{Body, BoxFuture, GetRequest, Got, ObjectMeta, StoreError, Sto
 
 impl S3Store {
     pub(super) async fn head(&self, path: &[u8]) -> Result<ObjectMeta, StoreError> {
+        self.look_at(path).await.map(|(meta, _)| meta)
+    }
+
+    async fn look_at(&self, path: &[u8]) -> Result<(ObjectMeta, HeaderMap), StoreError> {
         let call = Call::new("HeadObject", Method::HEAD, Some(self.key(path)?));
         let answer = self.client.send(customer_key(payer(call, &self.settings)?, &self.settings)?).await?;
         let Some(size) = meta::length(&answer.headers) else {
             let shown = volsync_common::path::Shown(path).to_string();
             return Err(StoreError::new(StoreErrorKind::Protocol, "HeadObject", shown, "the answer has no length"));
         };
-        Ok(meta::read(&answer.headers, size, &self.quirks))
+        Ok((meta::read(&answer.headers, size, &self.quirks), answer.headers))
     }
 
     /// The length of one part. A store that knows nothing of parts answers for the whole object, or refuses.
@@ -73,8 +79,9 @@ impl S3Store {
 
     /// Copies the object onto itself with the new time and all other metadata as it was.
     pub(super) async fn touch(&self, path: &RelPath, mtime: Timestamp) -> Result<(), StoreError> {
-        let old = self.head(path).await?;
-        if !self.quirks.copy || (!self.quirks.copy_whole && old.size >= self.settings.copy_cutoff) {
+        let (old, headers) = self.look_at(path).await?;
+        let too_large = !self.quirks.copy_whole && old.size >= self.settings.copy_cutoff;
+        if !self.quirks.copy || too_large || meta::is_archived(&headers) {
             let reason = "this store cannot copy such an object onto itself";
             return Err(StoreError::new(StoreErrorKind::Unsupported, "CopyObject", path.to_string(), reason));
         }
@@ -83,11 +90,12 @@ impl S3Store {
         let call = self.client.named(Call::new("CopyObject", Method::PUT, Some(key)));
         let stored = old.metadata.iter().any(|(name, _)| name == "md5chksum");
         let chksum = old.md5.filter(|_| stored || (!self.quirks.etag_is_md5 && !self.settings.disable_checksum));
-        let call = describe(call, &self.settings, path, mtime, chksum, &old.metadata)?
+        let call = meta::source_key(describe(call, &self.settings, mtime, chksum)?)
             .header("x-amz-copy-source", from)?
             .header("x-amz-copy-source-if-match", old.etag.unwrap_or_default())?
             .header("x-amz-metadata-directive", "REPLACE")?;
-        self.client.send(call).await.map(|_| ())
+        let call = old.metadata.iter().fold(call, |call, (name, value)| meta::user_metadata(call, name, value));
+        self.client.send(meta::keep_headers(call, &headers)).await.map(|_| ())
     }
 
     pub(super) async fn remove(&self, paths: &[RelPath]) -> Vec<Result<(), StoreError>> {
@@ -142,10 +150,11 @@ impl S3Store {
 
     pub(super) async fn put_marker(&self, path: &RelPath) -> Result<(), StoreError> {
         let key = [self.key(path)?, b"/".to_vec()].concat();
+        self.make_missing_bucket().await?;
         let call = self.client.named(Call::new("PutObject", Method::PUT, Some(key)));
-        let call = describe(call, &self.settings, path, Timestamp::now(), None, &[])?;
-        let call = call.header("content-md5", base64(&volsync_md5::md5(b"")))?;
-        self.client.send(call).await.map(|_| ())
+        let call = call.header("content-type", content_type::of(path))?;
+        let call = describe(call, &self.settings, Timestamp::now(), None)?;
+        self.client.send(call.header("content-md5", base64(&volsync_md5::md5(b"")))?).await.map(|_| ())
     }
 
     pub(super) async fn remove_marker(&self, path: &RelPath) -> Result<(), StoreError> {

@@ -1,14 +1,17 @@
 //! Writing an object with one request, and creating the bucket when it is missing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::Method;
+use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
 use volsync_common::ahead::read_ahead;
 
 use super::S3Store;
 use super::client::Call;
-use super::meta::{base64, describe, etag_md5};
+use super::content_type;
+use super::meta::{base64, describe, etag_md5, file_metadata};
 use crate::http::Reading;
 use crate::store::{Md5, Put, PutRequest, Source, StoreError, StoreErrorKind};
 
@@ -17,14 +20,37 @@ pub(super) const BUFFERED: u64 = 1 << 20;
 
 impl S3Store {
     pub(super) async fn write(&self, request: PutRequest<'_>) -> Result<Put, StoreError> {
-        let first = self.write_once(&request).await;
-        match first {
+        self.make_missing_bucket().await?;
+        match self.write_once(&request).await {
             Err(error) if error.kind == StoreErrorKind::NoSuchBucket && !self.settings.no_check_bucket => {
-                self.create_bucket().await?;
+                self.make_bucket().await?;
                 self.write_once(&request).await
             }
             other => other,
         }
+    }
+
+    /// The headers of an upload, in one request or as the beginning of many.
+    pub(super) fn describe_upload(
+        &self,
+        call: Call,
+        request: &PutRequest<'_>,
+        md5chksum: Option<Md5>,
+    ) -> Result<Call, StoreError> {
+        let call = call.header("content-type", content_type::of(request.path))?;
+        let call = describe(call, &self.settings, request.mtime, md5chksum)?;
+        Ok(self.with_upload_headers(file_metadata(call, &self.settings, request.metadata)))
+    }
+
+    /// Adds `--header-upload`. Conditions go with the request that makes the object appear.
+    pub(super) fn with_upload_headers(&self, mut call: Call) -> Call {
+        let operation = call.operation;
+        self.settings.upload_headers.apply_those(&mut call.headers, |name| match operation {
+            "PutObject" => true,
+            "CompleteMultipartUpload" => is_condition(name),
+            _ => !is_condition(name),
+        });
+        call
     }
 
     async fn write_once(&self, request: &PutRequest<'_>) -> Result<Put, StoreError> {
@@ -59,10 +85,7 @@ impl S3Store {
     fn put_call(&self, request: &PutRequest<'_>, sum: Md5) -> Result<Call, StoreError> {
         let call = self.client.named(Call::new("PutObject", Method::PUT, Some(self.key(request.path)?)));
         let chksum = (!self.quirks.etag_is_md5 && !self.settings.disable_checksum).then_some(sum);
-        let call = describe(call, &self.settings, request.path, request.mtime, chksum, request.metadata)?;
-        let mut call = call.header("content-md5", base64(&sum))?;
-        self.settings.upload_headers.apply(&mut call.headers);
-        Ok(call)
+        self.describe_upload(call, request, chksum)?.header("content-md5", base64(&sum))
     }
 
     /// Sends a PUT and compares the ETag that comes back.
@@ -86,13 +109,26 @@ impl S3Store {
         self.confirm(request, sum, call).await
     }
 
+    /// Creates the bucket that a listing did not find, before bodies are sent in vain.
+    pub(super) async fn make_missing_bucket(&self) -> Result<(), StoreError> {
+        if self.missing.load(Ordering::Relaxed) && !self.settings.no_check_bucket {
+            self.make_bucket().await?;
+        }
+        Ok(())
+    }
+
+    /// Creates the bucket, once however many uploads find it missing.
+    async fn make_bucket(&self) -> Result<(), StoreError> {
+        self.bucket_made.get_or_try_init(|| self.create_bucket()).await.copied()
+    }
+
     async fn create_bucket(&self) -> Result<(), StoreError> {
         let settings = &self.settings;
         let acl = if settings.bucket_acl.is_empty() { &settings.acl } else { &settings.bucket_acl };
         let mut call = Call::new("CreateBucket", Method::PUT, None).header("x-amz-acl", acl)?;
         if !settings.location_constraint.is_empty() {
             let place = super::xml::escape(&settings.location_constraint);
-            call = call.body(format!(
+            call = call.header("content-type", "application/xml")?.body(format!(
                 "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{place}\
                  </LocationConstraint></CreateBucketConfiguration>"
             ));
@@ -105,6 +141,10 @@ impl S3Store {
         }
         Ok(())
     }
+}
+
+fn is_condition(name: &HeaderName) -> bool {
+    *name == IF_MATCH || *name == IF_NONE_MATCH
 }
 
 fn is_taken(error: &StoreError) -> bool {

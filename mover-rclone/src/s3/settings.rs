@@ -80,6 +80,8 @@ pub struct S3Settings {
     pub download_headers: ExtraHeaders,
     /// Set of characters that keys replace, in rclone's bits.
     pub encoding: u32,
+    /// Metadata that has headers of its own stays user metadata.
+    pub no_system_metadata: bool,
 }
 
 /// `Slash,InvalidUtf8,Dot`, the set that keys have unless told otherwise.
@@ -125,6 +127,7 @@ impl Default for S3Settings {
             upload_headers: ExtraHeaders::default(),
             download_headers: ExtraHeaders::default(),
             encoding: DEFAULT_ENCODING,
+            no_system_metadata: false,
         }
     }
 }

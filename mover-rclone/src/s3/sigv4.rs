@@ -1,7 +1,6 @@
 //! AWS Signature Version 4 in the `Authorization` header, for S3 (AWS, "Authenticating Requests: Using the
 //! Authorization Header"): the path is encoded once and never normalised.
 
-use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::{digest, hmac};
@@ -106,7 +105,7 @@ impl Signer {
         let day = date.get(..8).unwrap_or_default();
         let scope = format!("{day}/{}/s3/aws4_request", self.region);
         let (canonical, names) = canonical(request, headers, &payload);
-        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256_hex(canonical.as_bytes()));
+        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256_hex(&canonical));
         let signature = hmac::sign(&self.key(day, key), to_sign.as_bytes());
         let value = format!(
             "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={}",
@@ -145,37 +144,31 @@ fn put(headers: &mut HeaderMap, name: &'static str, value: &str) -> Result<(), B
 }
 
 /// The canonical request and the names of its headers.
-fn canonical(request: &ToSign<'_>, headers: &HeaderMap, payload: &str) -> (String, String) {
+fn canonical(request: &ToSign<'_>, headers: &HeaderMap, payload: &str) -> (Vec<u8>, String) {
     let mut signed: Vec<(&str, &[u8])> = headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .filter(|(name, _)| !UNSIGNED.contains(name))
         .collect();
     signed.sort_by_key(|(name, _)| *name);
-    let mut text = format!("{}\n{}\n{}\n", request.method, request.path, request.query);
+    let mut text = format!("{}\n{}\n{}\n", request.method, request.path, request.query).into_bytes();
     let mut names = String::new();
     for (name, value) in &signed {
-        let _ = write!(text, "{name}:");
+        text.extend_from_slice(name.as_bytes());
+        text.push(b':');
         push_collapsed(&mut text, value);
-        text.push('\n');
+        text.push(b'\n');
         names.push_str(if names.is_empty() { "" } else { ";" });
         names.push_str(name);
     }
-    let _ = write!(text, "\n{names}\n{payload}");
+    text.extend_from_slice(format!("\n{names}\n{payload}").as_bytes());
     (text, names)
 }
 
-/// Trimmed, runs of blanks as one.
-fn push_collapsed(out: &mut String, value: &[u8]) {
-    let text = String::from_utf8_lossy(value);
-    let mut first = true;
-    for word in text.split(' ').filter(|w| !w.is_empty()) {
-        if !first {
-            out.push(' ');
-        }
-        out.push_str(word);
-        first = false;
-    }
+/// Trimmed, runs of blanks as one; all other bytes as they are, text or not.
+fn push_collapsed(out: &mut Vec<u8>, value: &[u8]) {
+    let words: Vec<&[u8]> = value.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
+    out.extend_from_slice(&words.join(&b' '));
 }
 
 pub(super) fn sha256_hex(data: &[u8]) -> String {
@@ -269,6 +262,17 @@ mod tests {
             let expect = reference(&url, "PUT", &pairs, body.as_deref(), &key);
             prop_assert_eq!(headers[AUTHORIZATION].to_str().unwrap(), expect);
         }
+    }
+
+    #[test]
+    fn values_are_signed_byte_for_byte() {
+        let collapsed = |value: &[u8]| {
+            let mut out = Vec::new();
+            push_collapsed(&mut out, value);
+            out
+        };
+        assert_eq!(collapsed(b"  a  b \xff\xc3\xbc "), b"a b \xff\xc3\xbc");
+        assert_eq!(collapsed(b" "), b"");
     }
 
     #[test]

@@ -4,12 +4,11 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 
 use jiff::Timestamp as Instant;
-use rustix::fs::{Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, StatxFlags, Uid, XattrFlags};
 use rustix::io::Errno;
-use volsync_common::path::RelPath;
-use volsync_common::root::Root;
 use volsync_common::time::Timestamp;
 use volsync_common::walk::Stat;
 
@@ -52,9 +51,19 @@ pub(super) fn of_file(run: &Run, local: &Local, item: &Item) -> io::Result<Metad
     };
     let mut all = from_stat(stat);
     if item.kind == ItemKind::File {
-        all.extend(attributes(&local.root, &item.path)?);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = local.root.open_at(Some(&item.path), flags, Mode::empty())?;
+        all.extend(born(&file).map(|time| ("btime".to_owned(), time.into_bytes())));
+        all.extend(attributes(&file)?);
     }
     Ok(all)
+}
+
+/// When the file was made, where the file system knows.
+fn born(file: impl AsFd) -> Option<String> {
+    let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+    let time = Timestamp { secs: stat.stx_btime.tv_sec, nanos: stat.stx_btime.tv_nsec };
+    rfc3339(time).filter(|_| stat.stx_mask & StatxFlags::BTIME.bits() != 0)
 }
 
 fn from_stat(stat: &Stat) -> Metadata {
@@ -74,10 +83,9 @@ fn rfc3339(time: Timestamp) -> Option<String> {
 }
 
 /// The user's own attributes. Names are compared in lower case by stores, as rclone writes them.
-fn attributes(root: &Root, path: &RelPath) -> io::Result<Metadata> {
-    let file = root.open_at(Some(path), OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty())?;
+fn attributes(file: impl AsFd + Copy) -> io::Result<Metadata> {
     let mut names = vec![0; LIST_MAX];
-    let len = match rustix::fs::flistxattr(&file, &mut names[..]) {
+    let len = match rustix::fs::flistxattr(file, &mut names[..]) {
         Ok(len) => len,
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
@@ -86,7 +94,7 @@ fn attributes(root: &Root, path: &RelPath) -> io::Result<Metadata> {
     let mut all = Vec::new();
     for name in names {
         let mut value = vec![0; LIST_MAX];
-        match rustix::fs::fgetxattr(&file, name, &mut value[..]) {
+        match rustix::fs::fgetxattr(file, name, &mut value[..]) {
             Ok(len) => value.truncate(len),
             Err(Errno::NODATA) => continue,
             Err(error) => return Err(error.into()),
@@ -124,6 +132,8 @@ pub(super) fn apply(file: &File, metadata: &Metadata, special_bits: bool) -> io:
 mod tests {
     use super::*;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use volsync_common::path::RelPath;
+    use volsync_common::root::Root;
 
     #[test]
     fn what_is_read_is_applied() {
@@ -136,7 +146,7 @@ mod tests {
         let set = rustix::fs::setxattr(&from, c"user.Note", b"value", XattrFlags::empty());
         let stat = Stat::at(root.parent(&path).unwrap(), b"from").unwrap();
         let mut metadata = from_stat(&stat);
-        metadata.extend(attributes(&root, &path).unwrap());
+        metadata.extend(attributes(&File::open(&from).unwrap()).unwrap());
         assert!(metadata.contains(&("mode".to_owned(), b"104751".to_vec())));
         assert_eq!(metadata.iter().any(|(n, v)| n == "note" && v == b"value"), set.is_ok());
         let file = File::create(&to).unwrap();
