@@ -135,10 +135,13 @@ impl Rules {
         if self.ignore_existing {
             return Step::Keep;
         }
+        if self.by == By::Nothing {
+            return Step::Transfer;
+        }
         if self.update {
             return self.step_update(source, dest);
         }
-        if self.by == By::Nothing || source.changed || dest.changed || (source.size != dest.size && !self.ignore_size) {
+        if source.changed || dest.changed || (source.size != dest.size && !self.ignore_size) {
             return Step::Transfer;
         }
         match self.by {
@@ -152,12 +155,13 @@ impl Rules {
         }
     }
 
-    /// `--update`: a destination that is newer is left alone, one of the same time is compared by size or checksum.
+    /// `--update`: a destination that is newer is left alone, an older one is compared as without the flag, one of the same
+    /// time by size or checksum.
     fn step_update(&self, source: &Facts, dest: &Facts) -> Step {
         if !source.mtime.is_asked() || !dest.mtime.is_asked() {
             return Step::NeedTimes;
         }
-        let older = Self { update: false, by: By::Time, ..*self };
+        let older = Self { update: false, ..*self };
         let times = source.mtime.value().zip(dest.mtime.value());
         let Some((source_time, dest_time)) = times else { return older.step(source, dest) };
         let window = i128::try_from(self.window.as_nanos()).unwrap_or(i128::MAX);
@@ -268,6 +272,12 @@ mod tests {
         check(update, facts(1, at(5), NO_SUM), facts(2, at(4), NO_SUM), Step::Transfer);
         check(update, facts(1, at(5), NO_SUM), facts(2, at(5), NO_SUM), Step::Transfer);
         check(update, facts(1, at(5), NO_SUM), facts(1, at(5), NO_SUM), Step::Keep);
+        check(update, facts(1, at(5), Fact::Is(1)), facts(1, at(4), Fact::Is(1)), Step::Touch);
+        let by_sum = Rules { by: sum, ..update };
+        check(by_sum, facts(1, at(5), Fact::Is(1)), facts(1, at(4), Fact::Is(1)), Step::Keep);
+        check(by_sum, facts(1, at(5), Fact::Is(1)), facts(1, at(5), Fact::Is(2)), Step::Transfer);
+        check(Rules { by: size, ..update }, facts(1, at(5), NO_SUM), facts(1, at(4), NO_SUM), Step::Keep);
+        check(Rules { by: By::Nothing, ..update }, facts(1, NO, NO_SUM), facts(1, NO, NO_SUM), Step::Transfer);
         check(
             Rules { window: Duration::from_secs(2), ..RULES },
             facts(1, at(5), NO_SUM),

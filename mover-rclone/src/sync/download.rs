@@ -211,7 +211,7 @@ impl Download<'_> {
         if content.len() != size {
             return Err(Failed::new(Problem::new(&self.item.path, "the object ended early"), Cure::Retry));
         }
-        let mtime = meta.mtime.unwrap_or_else(Timestamp::now);
+        let mtime = self.time(&meta);
         let item = self.item.clone();
         committer.write(Arrived { content, md5: meta.md5, mtime, transfer, item, replacing, memory }).await
     }
@@ -277,12 +277,18 @@ impl Download<'_> {
         Ok(part.end)
     }
 
+    /// The time that the file gets.
+    fn time(&self, meta: &ObjectMeta) -> Timestamp {
+        let time = if self.run.context.options.use_server_modtime { self.item.mtime } else { meta.mtime };
+        time.unwrap_or_else(Timestamp::now)
+    }
+
     async fn seal(&self, temp: Arc<Temp>, meta: ObjectMeta) -> Result<volsync_common::dest::Sealed, Failed> {
         let with_metadata = self.run.context.options.metadata;
+        let mtime = self.time(&meta);
         let seal = move || {
             let temp = Arc::into_inner(temp).ok_or_else(|| io::Error::other("the file is still being written"))?;
             let mode = if with_metadata { metadata::apply(temp.file(), &meta.metadata, false)? } else { None };
-            let mtime = meta.mtime.unwrap_or_else(Timestamp::now);
             temp.seal(CommitMeta { mtime, mode })
         };
         blocking(seal).await.map_err(self.io("failed to complete the file"))
@@ -303,7 +309,7 @@ impl Download<'_> {
         self.verify(&meta, volsync_md5::md5(&target))?;
         let path = feed::link_path(&self.item.path).ok_or_else(|| refuse("this is not the name of a link"))?;
         let dest = self.dest.clone();
-        let mtime = meta.mtime.unwrap_or_else(Timestamp::now);
+        let mtime = self.time(&meta);
         let make = move || {
             dest.remove_file(&path)?;
             dest.symlink(&path, &target)?;

@@ -16,6 +16,7 @@ use super::problems::Problem;
 use super::run::{Run, Verdict};
 use super::side::Side;
 use super::small;
+use super::touch::Touched;
 use super::transfer::Transfers;
 use super::{Goal, compare};
 use crate::flags::options::Cutoff;
@@ -245,7 +246,7 @@ impl Executor {
         if self.run.context.options.cutoff_mode == Cutoff::Hard {
             self.tasks.abort_all();
         }
-        let text = "max duration reached as set by --max-duration";
+        let text = "max transfer duration reached as set by --max-duration";
         self.run.problems.report(Problem::new("", text).exiting(ExitCode::DurationLimit));
     }
 }
@@ -283,14 +284,22 @@ async fn follow(run: &Arc<Run>, source: Item, dest: &Item, verdict: Verdict) -> 
         }
         // Times are no difference of content.
         Verdict::Touch(_) if run.goal == Goal::Check => Vec::new(),
-        Verdict::Touch(time) => {
-            if let Err(problem) = super::touch::touch(run, &source, dest, time).await {
+        // A new time is a change, which the transfer refuses.
+        Verdict::Touch(_) if run.context.options.immutable => again(source, None),
+        Verdict::Touch(time) => match super::touch::touch(run, &source, dest, time).await {
+            Ok(Touched::Done) => Vec::new(),
+            Ok(Touched::NeedsContent) => again(source, None),
+            Err(problem) => {
                 run.problems.report(problem);
+                Vec::new()
             }
-            Vec::new()
-        }
-        Verdict::Transfer(md5) => vec![Work::Transfer { item: source, replacing: true, md5, content: None }],
+        },
+        Verdict::Transfer(md5) => again(source, md5),
     }
+}
+
+fn again(item: Item, md5: Option<crate::store::Md5>) -> Vec<Work> {
+    vec![Work::Transfer { item, replacing: true, md5, content: None }]
 }
 
 /// Reads a batch of small files for their upload. One that cannot be read, or changed, goes the way of large files, which

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 use volsync_common::dest::MakeDirError;
-use volsync_common::path::Shown;
+use volsync_common::path::{RelPath, Shown};
 use volsync_common::report::Action;
 
 use super::Goal;
@@ -171,6 +171,10 @@ pub(super) fn may_delete(run: &Run, planned: &Planned) -> bool {
 /// Deletes what only the destination has.
 pub(super) async fn delete_extra(run: &Arc<Run>, moved: &Moved, marker_directories: &Paths) {
     delete::files(run, &moved.planned.extra_files).await;
+    if !run.problems.is_empty() && !run.context.options.ignore_errors {
+        tracing::error!("not deleting directories as there were IO errors");
+        return;
+    }
     delete::directories(run, &moved.planned.extra_directories).await;
     delete::directories(run, marker_directories).await;
 }
@@ -222,7 +226,7 @@ fn clear_way(run: &Run, item: &super::item::Item) -> Result<(), Problem> {
         // Still holding something: the rename will say so.
         let _kept = dest.remove_dir(&item.path);
     }
-    let Some(parent) = item.path.parent().and_then(|parent| volsync_common::path::RelPath::new(parent).ok()) else {
+    let Some(parent) = item.path.parent().and_then(|parent| RelPath::new(parent).ok()) else {
         return Ok(());
     };
     dest.make_dir_all(&parent).map_err(|error| match error {
@@ -235,7 +239,7 @@ fn clear_way(run: &Run, item: &super::item::Item) -> Result<(), Problem> {
 }
 
 /// `--create-empty-src-dirs`: directories of the source that the destination can keep.
-pub(super) async fn make_directories(run: &Arc<Run>, directories: impl Iterator<Item = volsync_common::path::RelPath>) {
+pub(super) async fn make_directories(run: &Arc<Run>, directories: impl Iterator<Item = RelPath>) {
     if !run.context.options.create_empty_src_dirs || run.goal == Goal::Check {
         return;
     }
@@ -262,14 +266,17 @@ pub(super) async fn make_directories(run: &Arc<Run>, directories: impl Iterator<
     }
 }
 
-/// Directories that a listed side tells by itself and that the source lacks.
-pub(super) fn extra_markers(run: &Run, dest: Option<&Arc<Listing>>, source: &BTreeSet<Vec<u8>>) -> Paths {
+/// Directories that a listed destination tells by itself.
+pub(super) fn markers(run: &Run, dest: Option<&Arc<Listing>>) -> BTreeSet<Vec<u8>> {
+    let told = dest.map(|listing| feed::directories(listing, run.select())).unwrap_or_default();
+    told.into_iter().map(|path| path.as_bytes().to_vec()).collect()
+}
+
+/// Those of them that the source lacks.
+pub(super) fn extra_markers(markers: &BTreeSet<Vec<u8>>, source: &BTreeSet<Vec<u8>>) -> Paths {
     let mut extra = Paths::default();
-    let Some(listing) = dest else { return extra };
-    for path in feed::directories(listing, run.select()) {
-        if !source.contains(path.as_bytes()) {
-            extra.push(&path, 0);
-        }
+    for path in markers.difference(source).filter_map(|path| RelPath::new(path.as_slice()).ok()) {
+        extra.push(&path, 0);
     }
     extra
 }

@@ -41,14 +41,15 @@ pub(super) async fn run(run: &Arc<Run>) -> Result<(), Problem> {
         return Ok(());
     }
     directories.extend(moved.planned.source_directories.iter().map(|(path, _)| path.as_bytes().to_vec()));
-    let paths = directories.iter().filter_map(|path| volsync_common::path::RelPath::new(path.as_slice()).ok());
-    flow::make_directories(run, paths).await;
+    let markers = flow::markers(run, dest.as_ref());
+    let missing = directories.difference(&markers);
+    let missing = missing.filter_map(|path| volsync_common::path::RelPath::new(path.as_slice()).ok());
+    flow::make_directories(run, missing).await;
     if !run.context.options.dry_run {
         super::delete::leftovers(run, &moved.planned.leftovers);
     }
     if run.goal == Goal::Sync && flow::may_delete(run, &moved.planned) {
-        let markers = flow::extra_markers(run, dest.as_ref(), &directories);
-        flow::delete_extra(run, &moved, &markers).await;
+        flow::delete_extra(run, &moved, &flow::extra_markers(&markers, &directories)).await;
     }
     flow::transfer_put_off(run, &mut moved).await;
     if run.context.options.error_on_no_transfer && run.context.counters.snapshot().transfers == 0 {

@@ -11,15 +11,24 @@ use super::run::Run;
 use super::side::Side;
 use crate::store::StoreErrorKind;
 
-/// Sets the time; a store that cannot gets the content again.
-pub(super) async fn touch(run: &Arc<Run>, source: &Item, dest: &Item, time: Timestamp) -> Result<(), Problem> {
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Touched {
+    /// The destination has the time.
+    Done,
+    /// The store can only take a time with content.
+    NeedsContent,
+}
+
+/// Sets the time.
+pub(super) async fn touch(run: &Arc<Run>, source: &Item, dest: &Item, time: Timestamp) -> Result<Touched, Problem> {
     if run.context.options.dry_run {
         run.context.reporter.action(Action::UpdateModTime, &source.path, source.size);
-        return Ok(());
+        return Ok(Touched::Done);
     }
     match &run.dest {
         Side::Local(local) => {
-            let Some(target) = local.dest.clone() else { return Ok(()) };
+            let Some(target) = local.dest.clone() else { return Ok(Touched::Done) };
             let path = super::feed::link_path(&dest.path).filter(|_| dest.kind == super::item::ItemKind::Link);
             let path = path.unwrap_or_else(|| dest.path.clone());
             target
@@ -29,12 +38,12 @@ pub(super) async fn touch(run: &Arc<Run>, source: &Item, dest: &Item, time: Time
         Side::Store(store) => match store.set_mtime(&dest.path, time).await {
             Ok(()) => {}
             Err(error) if error.kind == StoreErrorKind::Unsupported => {
-                tracing::debug!(object = %dest.path, "the store cannot change times: {error}");
-                return Ok(());
+                tracing::debug!(object = %dest.path, "the time cannot be changed without the content: {error}");
+                return Ok(Touched::NeedsContent);
             }
             Err(error) => return Err(Problem::from(error).about(&dest.path)),
         },
     }
     run.context.reporter.action(Action::UpdateModTime, &source.path, source.size);
-    Ok(())
+    Ok(Touched::Done)
 }

@@ -78,11 +78,12 @@ pub(super) async fn push(run: &Arc<Run>, local: &Local, store: &Arc<dyn Store>, 
 async fn finish_push(run: &Arc<Run>, store: &Arc<dyn Store>, listing: &Arc<Listing>, moved: &Moved) {
     let kept: BTreeSet<Vec<u8>> =
         moved.planned.source_directories.iter().map(|(path, _)| path.as_bytes().to_vec()).collect();
+    let markers = flow::markers(run, Some(listing));
     if store.features().directories {
-        flow::make_directories(run, moved.planned.source_directories.iter().map(|(path, _)| path)).await;
+        let all = moved.planned.source_directories.iter().map(|(path, _)| path);
+        flow::make_directories(run, all.filter(|path| !markers.contains(path.as_bytes()))).await;
     }
-    let markers = flow::extra_markers(run, Some(listing), &kept);
-    flow::delete_extra(run, moved, &markers).await;
+    flow::delete_extra(run, moved, &flow::extra_markers(&markers, &kept)).await;
     if run.problems.is_empty() && !run.context.options.dry_run {
         clean_up(store).await;
     }
