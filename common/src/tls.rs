@@ -97,7 +97,7 @@ pub fn explain(error: &io::Error) -> Option<String> {
 fn custom(files: &[PathBuf], provider: &CryptoProvider) -> Result<AsGoDoes, TlsError> {
     let mut anchors = Vec::new();
     for path in files {
-        anchors.extend(read_chain(path)?);
+        anchors.extend(read_anchors(path)?);
     }
     Ok(AsGoDoes::new(anchors, provider, "the custom CA"))
 }
@@ -119,20 +119,40 @@ fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::Read { what, path: path.to_owned(), source })
 }
 
+const CERTIFICATES: &str = "the certificate file";
+
+/// What a file of authorities holds. Like Go, what is no certificate is left out as long as another one is there.
+fn read_anchors(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(CERTIFICATES, path)?;
+    let (anchors, broken): (Vec<_>, Vec<_>) = certificates(&bytes).partition(Result::is_ok);
+    let broken: Vec<String> = broken.into_iter().filter_map(Result::err).collect();
+    if anchors.is_empty() {
+        let why = broken.into_iter().next().unwrap_or_else(|| no_certificate(&bytes));
+        return Err(TlsError::Content { what: CERTIFICATES, path: path.to_owned(), why });
+    }
+    for why in broken {
+        tracing::warn!("{CERTIFICATES} {}: {why}: left out", path.display());
+    }
+    Ok(anchors.into_iter().flatten().collect())
+}
+
+/// Our own certificate and what follows it.
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let what = "the certificate file";
-    let content = |why| TlsError::Content { what, path: path.to_owned(), why };
-    let bytes = read(what, path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let certificates = certificates.map_err(|error| content(in_words(&error)))?;
-    if certificates.is_empty() {
-        return Err(content(no_certificate(&bytes)));
-    }
-    for (index, der) in certificates.iter().enumerate() {
-        certificate::Facts::parse(der)
-            .map_err(|why| content(format!("certificate {} of {}: {why}", index + 1, certificates.len())))?;
-    }
-    Ok(certificates)
+    let content = |why| TlsError::Content { what: CERTIFICATES, path: path.to_owned(), why };
+    let bytes = read(CERTIFICATES, path)?;
+    let chain = certificates(&bytes).collect::<Result<Vec<_>, _>>().map_err(content)?;
+    if chain.is_empty() { Err(content(no_certificate(&bytes))) } else { Ok(chain) }
+}
+
+/// Each certificate of a file, or why it is none.
+fn certificates(bytes: &[u8]) -> impl Iterator<Item = Result<CertificateDer<'static>, String>> {
+    CertificateDer::pem_slice_iter(bytes).enumerate().map(|(index, found)| {
+        let der: CertificateDer<'static> = found.map_err(|error| in_words(&error))?;
+        match certificate::Facts::parse(&der) {
+            Ok(_) => Ok(der),
+            Err(why) => Err(format!("certificate {}: {why}", index + 1)),
+        }
+    })
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {

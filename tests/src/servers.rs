@@ -6,17 +6,16 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 use tempfile::{NamedTempFile, TempDir, TempPath};
+use volsync_common::tls::{Trust, client_config};
 
-use crate::certificates::Authority;
+use crate::certificates::{Authority, Identity};
 use crate::embedded::Embedded;
 use crate::peers;
 use crate::process::Running;
@@ -72,24 +71,39 @@ pub fn rclone_conf_with(endpoint: &dyn S3Endpoint, provider: &str, options: &str
     file.into_temp_path()
 }
 
+/// The key that MinIO encrypts with, by its name and its 32 bytes.
+const KMS_KEY: (&str, &str) = (Minio::KEY, "dGVzdHMgb2Ygdm9sc3luYy1ycywgbm90IHNlY3JldCE=");
+
 /// A MinIO server with an empty store; ends with the value.
 #[derive(Debug)]
 pub struct Minio {
     process: Running,
     dir: TempDir,
     port: u16,
-    authority: Option<(Authority, PathBuf)>,
+    tls: bool,
+    ca: Option<PathBuf>,
 }
 
 impl Minio {
+    /// The name of the key for `server_side_encryption = aws:kms`.
+    pub const KEY: &'static str = "volsync-key";
+
     /// Over plain HTTP.
     pub fn start() -> Self {
-        Self::launch(None)
+        Self::launch(TempDir::with_prefix("minio-").unwrap(), None, None)
     }
 
     /// Over TLS, with a certificate of an authority made for this server.
     pub fn start_tls() -> Self {
-        Self::launch(Some(Authority::new()))
+        let (authority, dir) = (Authority::new(), TempDir::with_prefix("minio-").unwrap());
+        let ca = dir.path().join("ca.crt");
+        fs::write(&ca, authority.pem()).unwrap();
+        Self::launch(dir, Some(&authority.loopback()), Some(ca))
+    }
+
+    /// Over TLS, with a certificate that its clients are not told to trust.
+    pub fn with_identity(identity: &Identity) -> Self {
+        Self::launch(TempDir::with_prefix("minio-").unwrap(), Some(identity), None)
     }
 
     /// Makes an empty bucket.
@@ -110,14 +124,15 @@ impl Minio {
     }
 
     /// A port that was free a moment ago may be taken by the time the server binds it: another one is tried then.
-    fn launch(authority: Option<Authority>) -> Self {
-        let dir = TempDir::with_prefix("minio-").unwrap();
-        let authority = authority.map(|authority| install_certificates(dir.path(), authority));
+    fn launch(dir: TempDir, identity: Option<&Identity>, ca: Option<PathBuf>) -> Self {
+        if let Some(identity) = identity {
+            install(dir.path(), identity);
+        }
         for _ in 0..5 {
             let port = free_port();
             let process = Running::start(&mut command(dir.path(), port));
-            if ready(port, authority.as_ref().map(|(authority, _)| authority), &process) {
-                return Self { process, dir, port, authority };
+            if ready(port, identity.is_some(), &process) {
+                return Self { process, dir, port, tls: identity.is_some(), ca };
             }
         }
         panic!("MinIO did not start")
@@ -126,7 +141,7 @@ impl Minio {
 
 impl S3Endpoint for Minio {
     fn url(&self) -> String {
-        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
@@ -139,7 +154,7 @@ impl S3Endpoint for Minio {
     }
 
     fn ca(&self) -> Option<&Path> {
-        self.authority.as_ref().map(|(_, file)| file.as_path())
+        self.ca.as_deref()
     }
 }
 
@@ -165,15 +180,11 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn install_certificates(dir: &Path, authority: Authority) -> (Authority, PathBuf) {
-    let identity = authority.loopback();
+fn install(dir: &Path, identity: &Identity) {
     let certs = dir.join("certs");
     fs::create_dir(&certs).unwrap();
-    fs::write(certs.join("public.crt"), identity.chain).unwrap();
-    fs::write(certs.join("private.key"), identity.key).unwrap();
-    let ca = dir.join("ca.crt");
-    fs::write(&ca, authority.pem()).unwrap();
-    (authority, ca)
+    fs::write(certs.join("public.crt"), &identity.chain).unwrap();
+    fs::write(certs.join("private.key"), &identity.key).unwrap();
 }
 
 fn command(dir: &Path, port: u16) -> Command {
@@ -181,16 +192,17 @@ fn command(dir: &Path, port: u16) -> Command {
     command.env_clear().env("HOME", dir);
     command.envs([("MINIO_ROOT_USER", "volsync-access"), ("MINIO_ROOT_PASSWORD", "volsync-secret")]);
     command.envs([("MINIO_BROWSER", "off"), ("MINIO_UPDATE", "off")]);
+    command.env("MINIO_KMS_SECRET_KEY", format!("{}:{}", KMS_KEY.0, KMS_KEY.1));
     command.args(["server", "--quiet", "--anonymous", "--address", &format!("127.0.0.1:{port}"), "--certs-dir"]);
     command.arg(dir.join("certs")).arg(dir.join("store"));
     command
 }
 
 /// Asks until the server says that it serves, at most [`READY`]; false when the process ended instead.
-fn ready(port: u16, authority: Option<&Authority>, process: &Running) -> bool {
+fn ready(port: u16, tls: bool, process: &Running) -> bool {
     let start = Instant::now();
     while start.elapsed() < READY {
-        if matches!(health(port, authority), Ok(answer) if answer.starts_with(b"HTTP/1.1 200")) {
+        if matches!(health(port, tls), Ok(answer) if answer.starts_with(b"HTTP/1.1 200")) {
             return true;
         }
         if process.has_ended() {
@@ -201,13 +213,10 @@ fn ready(port: u16, authority: Option<&Authority>, process: &Running) -> bool {
     panic!("MinIO is not ready after {READY:?}")
 }
 
-fn health(port: u16, authority: Option<&Authority>) -> io::Result<Vec<u8>> {
+fn health(port: u16, tls: bool) -> io::Result<Vec<u8>> {
     let tcp = TcpStream::connect(("127.0.0.1", port))?;
     tcp.set_read_timeout(Some(READY))?;
-    match authority {
-        None => ask(tcp),
-        Some(authority) => ask(StreamOwned::new(tls(authority), tcp)),
-    }
+    if tls { ask(StreamOwned::new(client(), tcp)) } else { ask(tcp) }
 }
 
 fn ask(mut stream: impl Read + Write) -> io::Result<Vec<u8>> {
@@ -218,11 +227,8 @@ fn ask(mut stream: impl Read + Write) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-fn tls(authority: &Authority) -> ClientConnection {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_root_certificates(roots).with_no_client_auth();
-    ClientConnection::new(Arc::new(config), ServerName::try_from("127.0.0.1").unwrap()).unwrap()
+/// A client that takes any certificate: whether it is a good one is what tests are about.
+fn client() -> ClientConnection {
+    let config = client_config(&Trust { insecure: true, ..Trust::default() }).unwrap();
+    ClientConnection::new(config, ServerName::try_from("127.0.0.1").unwrap()).unwrap()
 }

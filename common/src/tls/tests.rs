@@ -272,9 +272,16 @@ fn unusable_files_are_named_with_the_reason() {
     check(cut.as_bytes(), "it is cut off: the END line of CERTIFICATE is missing");
     let empty = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let path = forge.path("bad.pem");
-    fs::write(&path, format!("{pem}{empty}")).expect("written");
+    fs::write(&path, empty).expect("written");
     let error = client_config(&forge.trust(&["bad"])).expect_err("not a certificate").to_string();
-    assert!(error.contains("certificate 2 of 2: not an X.509 certificate"), "{error}");
+    assert!(error.contains("certificate 1: not an X.509 certificate"), "{error}");
+    // Beside a good one it does no harm, as in Go; of our own chain every one must be good.
+    for text in [format!("{pem}{empty}"), format!("{empty}{pem}"), format!("{pem}{cut}")] {
+        fs::write(&path, text).expect("written");
+        assert!(client_config(&forge.trust(&["bad"])).is_ok());
+        let chain = Trust { client_cert: Some((path.clone(), forge.path("good.key"))), ..forge.trust(&["good"]) };
+        assert!(matches!(client_config(&chain), Err(TlsError::Content { .. })));
+    }
     let missing = Trust { custom_ca: vec![Path::new("/does/not/exist").into()], ..Trust::default() };
     let error = client_config(&missing).expect_err("missing").to_string();
     assert_eq!(error, "cannot read the certificate file /does/not/exist: No such file or directory (os error 2)");
