@@ -37,6 +37,9 @@ for entry in /*; do
 done
 mkdir -p "$root/tmp" "$root/data" "$root/rclone-config" "$root/mover-rclone"
 mount --bind "$secret" "$root/rclone-config"
+for file in passwd group; do
+  [ ! -f "$secret/$file" ] || mount --bind "$secret/$file" "$root/etc/$file"
+done
 mount -t tmpfs -o mode=1777 tmp "$root/tmp"
 touch "$root/mover-rclone/active.sh"
 mount --bind "$program" "$root/mover-rclone/active.sh"
@@ -64,6 +67,11 @@ stat /tmp/permissions.facl
 setfacl --restore=/tmp/permissions.facl || true
 sync -f /data
 "#;
+
+/// Users and groups that upstream's image knows by names which Debian gives to others, or to none (RHEL 9, package
+/// `setup`).
+const UPSTREAM_USERS: &str = "root 0 bin 1 daemon 2 adm 3 lp 4 sync 5 mail 8 operator 11 games 12 ftp 14 nobody 65534";
+const UPSTREAM_GROUPS: &str = "root 0 bin 1 daemon 2 sys 3 adm 4 tty 5 disk 6 wheel 10 mail 12 users 100 nobody 65534";
 
 /// Which way the volume goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +131,19 @@ impl Pod {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Calls users and groups by the names of upstream's image, whatever this machine calls them.
+    #[must_use]
+    pub fn upstream_accounts(self) -> Self {
+        let table = |accounts: &str, rest: &str| {
+            let words: Vec<&str> = accounts.split(' ').collect();
+            let lines = words.chunks(2).map(|account| format!("{}:x:{}:{rest}\n", account[0], account[1]));
+            lines.collect::<Vec<_>>().concat()
+        };
+        let passwd = table(UPSTREAM_USERS, "0::/:/sbin/nologin");
+        let group = table(UPSTREAM_GROUPS, "");
+        self.secret_file("passwd", passwd.as_bytes()).secret_file("group", group.as_bytes())
     }
 
     /// Runs as [`UID`] without any capability.
