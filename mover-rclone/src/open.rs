@@ -6,6 +6,7 @@
 mod facts;
 mod network;
 mod s3;
+mod spot;
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use crate::sync::Place;
 
 pub use network::NetworkError;
 pub use s3::Refusal;
+pub use spot::Spot;
 
 /// Requests that may be in flight when the user says nothing: more than any store answers faster than fewer, and their
 /// connections fit in the usual 1024 descriptors. How many are is found out by the store.
@@ -264,11 +266,15 @@ impl Opener<'_> {
     }
 }
 
-/// As rclone understands a local path: empty is where we are.
 fn local_settings(remote: &Remote) -> Result<LocalSettings, SettingsError> {
+    LocalSettings::from_options(local_root(remote), &remote.options)
+}
+
+/// As rclone understands a local path: empty is where we are.
+fn local_root(remote: &Remote) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     let path: &[u8] = if remote.path.is_empty() { b"." } else { &remote.path };
-    LocalSettings::from_options(PathBuf::from(std::ffi::OsStr::from_bytes(path)), &remote.options)
+    PathBuf::from(std::ffi::OsStr::from_bytes(path))
 }
 
 #[cfg(test)]

@@ -54,6 +54,11 @@ pub enum Failure {
         /// What does not exist.
         place: String,
     },
+    /// Source and destination lie in one another.
+    #[error(
+        "Failed to {0}: can't sync or move files on overlapping remotes (try excluding the destination with a filter rule)"
+    )]
+    Overlapping(&'static str),
     /// The system refuses something that every run needs.
     #[error("{what}: {error}")]
     System {
@@ -77,6 +82,7 @@ impl Failure {
             Self::NoCommand(_) | Self::Usage(_) => ExitCode::Usage,
             Self::Flag(error) => error.exit_code(),
             Self::NoDirectory { .. } => ExitCode::DirectoryNotFound,
+            Self::Overlapping(_) => ExitCode::Fatal,
             Self::Store { error, .. } if error.kind.is_transient() => ExitCode::Temporary,
             Self::Interrupted => ExitCode::Terminated,
             Self::Said(code) => *code,

@@ -22,7 +22,7 @@ use super::{Env, Failure, console, process};
 use crate::config::WithDefaults;
 use crate::filter::Filter;
 use crate::flags::GlobalOptions;
-use crate::open::Resolved;
+use crate::open::{Resolved, Spot};
 use crate::sync::{self, Context, Goal, Job, Outcome, Place};
 
 /// What the VolSync flow always does, as upstream's mover does; a flag of the user's comes later and wins.
@@ -98,7 +98,7 @@ fn prepare(order: &Order, env: &Env) -> Result<Prepared, Failure> {
     };
     let filter = Arc::new(Filter::new(&session.options.filter)?);
     let hasher = hasher()?;
-    let places = open(&mut session, &words, directory(order), &filter, &hasher)?;
+    let places = open(&mut session, &words, order, &filter, &hasher)?;
     let Opened { source, destination, budget } = places;
     let title = Title {
         operation: order.command.name.to_owned(),
@@ -129,13 +129,15 @@ struct Opened {
 fn open(
     session: &mut Session,
     words: &[OsString],
-    directory: Option<usize>,
+    order: &Order,
     filter: &Arc<Filter>,
     hasher: &Arc<FileHasher>,
 ) -> Result<Opened, Failure> {
+    let directory = directory(order);
     let remotes = words.iter().enumerate().filter(|(at, _)| Some(*at) != directory);
     let remotes: Vec<&[u8]> = remotes.map(|(_, word)| word.as_bytes()).collect();
     let resolved = session.resolve(&remotes)?;
+    keep_apart(order, &resolved, directory.and_then(|at| words.get(at)), filter)?;
     let budget = session.budget(&resolved);
     session.options = with_local_options(session.options.clone(), &resolved);
     let opener = session.opener(&budget, filter.clone(), hasher.clone());
@@ -150,6 +152,26 @@ fn open(
     match <[Place; 2]>::try_from(places) {
         Ok([source, destination]) => Ok(Opened { source, destination, budget }),
         Err(_) => Err(Failure::Usage("a source and a destination are needed".to_owned())),
+    }
+}
+
+/// Refuses to delete in a place that is being read.
+fn keep_apart(
+    order: &Order,
+    resolved: &[Resolved],
+    directory: Option<&OsString>,
+    filter: &Filter,
+) -> Result<(), Failure> {
+    if !matches!(order.goal, Goal::Sync | Goal::Volume) {
+        return Ok(());
+    }
+    let mut spots: Vec<Spot> = resolved.iter().map(Spot::of).collect();
+    spots.extend(directory.map(|path| Spot::of_directory(path.as_ref())));
+    match spots.as_slice() {
+        [one, other] if one.overlaps(other, |path| filter.include_directory(path)) => {
+            Err(Failure::Overlapping(order.command.name))
+        }
+        _ => Ok(()),
     }
 }
 
