@@ -52,7 +52,7 @@ struct Arguments {
     /// The recorded rows; without it those in benches/ of the same size.
     #[arg(long)]
     recorded: Option<PathBuf>,
-    /// Volumes to compare with: small, large, huge, million. Without it all but a million.
+    /// Volumes to compare with: small, large, huge, many, million. Without it the first three.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Speak HTTPS under the server's own authority.

@@ -30,10 +30,12 @@ const LARGE: Volumes =
     Volumes { name: "large", files: 200, dirs: 1, smallest: 4 << 20, largest: 16 << 20, changes: false };
 const HUGE: Volumes = Volumes { name: "huge", files: 1, dirs: 1, smallest: 4 << 30, largest: 4 << 30, changes: false };
 
+const MANY: Volumes = Volumes { name: "many", files: 100_000, dirs: 1_000, smallest: 1, largest: 64, changes: false };
+
 const MILLION: Volumes =
     Volumes { name: "million", files: 1_000_000, dirs: 10_000, smallest: 1, largest: 64, changes: false };
 
-/// The kinds of these names, or else all but a million. The quick ones are a quarter as many files, and no huge one.
+/// The kinds of these names, or else the first three. The quick ones are a quarter as many files, and no huge one.
 pub(crate) fn chosen(quick: bool, names: &[String]) -> anyhow::Result<Vec<Volumes>> {
     let quarter =
         |volumes: Volumes| if quick { Volumes { files: volumes.files.div_ceil(4), ..volumes } } else { volumes };
@@ -41,7 +43,7 @@ pub(crate) fn chosen(quick: bool, names: &[String]) -> anyhow::Result<Vec<Volume
         let usual = if quick { &[SMALL, LARGE][..] } else { &[SMALL, LARGE, HUGE] };
         return Ok(usual.iter().copied().map(quarter).collect());
     }
-    let named = |name: &String| [SMALL, LARGE, HUGE, MILLION].into_iter().find(|volumes| volumes.name == name);
+    let named = |name: &String| [SMALL, LARGE, HUGE, MANY, MILLION].into_iter().find(|volumes| volumes.name == name);
     let find = |name| named(name).map(quarter).ok_or_else(|| anyhow::anyhow!("no volumes are called {name}"));
     names.iter().map(find).collect()
 }
