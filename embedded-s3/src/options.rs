@@ -1,5 +1,6 @@
 //! How a server is set up.
 
+use s3s::dto::ServerSideEncryption;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -61,8 +62,15 @@ pub struct Quirks {
     pub no_delete_objects: bool,
     /// ListObjectsV2 is not implemented.
     pub v1_only: bool,
-    /// ETags are random, as with KMS encryption.
+    /// The bucket encrypts with KMS by itself: answers say so, and ETags are random.
     pub no_etag_md5: bool,
+}
+
+impl Quirks {
+    /// What answers about content say of its encryption.
+    pub(crate) fn encryption(self) -> Option<ServerSideEncryption> {
+        self.no_etag_md5.then(|| ServerSideEncryption::from_static(ServerSideEncryption::AWS_KMS))
+    }
 }
 
 impl Default for ServerOptions {

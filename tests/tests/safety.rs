@@ -458,6 +458,24 @@ fn size_and_time_are_no_proof_unless_asked_for() {
 }
 
 #[test]
+fn a_bucket_that_encrypts_by_itself_is_told_of_and_restored_from() {
+    let quirks = Quirks { no_etag_md5: true, ..Quirks::default() };
+    let server = Embedded::with(ServerOptions { quirks, ..ServerOptions::with_bucket(BUCKET) });
+    let source = of_parts();
+    let parts = "upload_cutoff = 5Mi\nchunk_size = 5Mi\n";
+    let knows = Mover::with_options(&server, &format!("{parts}server_side_encryption = aws:kms"));
+    let unaware = Mover::with_options(&server, parts);
+    let words = ["encrypts with keys of its own", "add server_side_encryption = aws:kms to the remote"];
+    unaware.push(source.path(), "volumes/p").fails(ExitCode::Failure, &words);
+    knows.push(source.path(), "volumes/p").success();
+    for mover in [knows, unaware] {
+        let target = empty();
+        mover.pull("volumes/p", target.path()).success();
+        same(source.path(), target.path());
+    }
+}
+
+#[test]
 fn size_and_time_are_no_proof_where_etags_are_no_digests() {
     let quirks = Quirks { no_etag_md5: true, ..Quirks::default() };
     let server = Embedded::with(ServerOptions { quirks, ..ServerOptions::with_bucket(BUCKET) });

@@ -44,7 +44,8 @@ pub(super) async fn upload_part(api: &Api, req: S3Request<UploadPartInput>) -> S
     api.store.upload(&input.bucket, &input.key, &input.upload_id)?;
     let received = body::receive(&api.store, input.body, input.content_length, input.content_md5.as_deref()).await?;
     let part = api.store.put_part(&input.bucket, (&input.key, &input.upload_id), input.part_number, received)?;
-    Ok(UploadPartOutput { e_tag: Some(strong(&part.etag)), ..Default::default() })
+    let server_side_encryption = api.quirks.encryption();
+    Ok(UploadPartOutput { e_tag: Some(strong(&part.etag)), server_side_encryption, ..Default::default() })
 }
 
 pub(super) async fn upload_part_copy(api: &Api, req: S3Request<UploadPartCopyInput>) -> S3Result<UploadPartCopyOutput> {
@@ -92,6 +93,7 @@ pub(super) fn complete(
     Ok(CompleteMultipartUploadOutput {
         location: Some(format!("/{}/{}", input.bucket, input.key)),
         e_tag: Some(strong(&object.etag)),
+        server_side_encryption: api.quirks.encryption(),
         bucket: Some(input.bucket),
         key: Some(input.key),
         ..Default::default()

@@ -44,7 +44,8 @@ pub(super) async fn put(api: &Api, mut req: S3Request<PutObjectInput>) -> S3Resu
     let object = api.store.object(content, md5, attributes);
     let allowed = |there: Option<&Object>| may_write(input.if_match.as_ref(), input.if_none_match.as_ref(), there);
     let object = api.store.insert(&input.bucket, &input.key, object, allowed)?;
-    Ok(PutObjectOutput { e_tag: Some(strong(&object.etag)), ..Default::default() })
+    let server_side_encryption = api.quirks.encryption();
+    Ok(PutObjectOutput { e_tag: Some(strong(&object.etag)), server_side_encryption, ..Default::default() })
 }
 
 /// The four conditions of a read, in the order of RFC 9110, section 13.2.2.
@@ -155,6 +156,7 @@ pub(super) fn get(api: &Api, req: S3Request<GetObjectInput>) -> S3Result<GetObje
     let (range, shown) = range(&object, input.range, input.part_number)?;
     let mut output = describe!(GetObjectOutput, object, range, shown);
     output.parts_count = parts_count(&object, input.part_number);
+    output.server_side_encryption = api.quirks.encryption();
     output.body = Some(StreamingBlob::new(object.content.slice(range).stream()));
     Ok(output)
 }
@@ -166,6 +168,7 @@ pub(super) fn head(api: &Api, req: S3Request<HeadObjectInput>) -> S3Result<HeadO
     let (range, shown) = range(&object, input.range, input.part_number)?;
     let mut output = describe!(HeadObjectOutput, object, range, shown);
     output.parts_count = parts_count(&object, input.part_number);
+    output.server_side_encryption = api.quirks.encryption();
     Ok(output)
 }
 

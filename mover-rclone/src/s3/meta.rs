@@ -14,7 +14,7 @@ use super::dates::parse_http;
 use super::mtime::{format_mtime, parse_mtime};
 use super::quirks::Quirks;
 use super::settings::S3Settings;
-use crate::store::{Md5, ObjectMeta, PartsDigest, StoreError};
+use crate::store::{Md5, ObjectMeta, PartsDigest, StoreError, StoreErrorKind};
 
 const META: &str = "x-amz-meta-";
 
@@ -55,6 +55,16 @@ fn etag_parts(etag: &str) -> Option<PartsDigest> {
 fn is_sealed(headers: &HeaderMap) -> bool {
     let kms = headers.get("x-amz-server-side-encryption").is_some_and(|how| how.as_bytes().starts_with(b"aws:kms"));
     kms || headers.contains_key("x-amz-server-side-encryption-customer-algorithm")
+}
+
+/// What is wrong when the ETag in an answer is not the digest of what was sent: the content, or the configuration.
+pub(super) fn other_etag(answer: &HeaderMap, operation: &'static str, subject: String, reason: String) -> StoreError {
+    if !is_sealed(answer) {
+        return StoreError::new(StoreErrorKind::Corrupt, operation, subject, reason);
+    }
+    let reason = "the bucket encrypts with keys of its own (aws:kms), so its ETags cannot confirm what was sent";
+    let error = StoreError::new(StoreErrorKind::Refused, operation, subject, reason);
+    error.with_advice("add server_side_encryption = aws:kms to the remote")
 }
 
 /// The headers of HEAD or GET. `size` is the length of the whole object.

@@ -9,7 +9,7 @@ use http::Method;
 
 use super::S3Store;
 use super::client::Call;
-use super::meta::{base64, customer_key, etag_md5, payer};
+use super::meta::{base64, customer_key, etag_md5, other_etag, payer};
 use super::put::{blocking, changed, each_piece, read_exact, still_the_same};
 use super::sigv4::hex;
 use super::xml;
@@ -123,7 +123,7 @@ impl S3Store {
         let checked = etag_md5(&etag).filter(|_| self.quirks.etag_is_md5);
         if checked.is_some_and(|etag| etag != sum) {
             let reason = format!("the ETag of part {} is not the MD5 of what was sent", part.number);
-            return Err(StoreError::new(StoreErrorKind::Corrupt, "UploadPart", shown, reason));
+            return Err(other_etag(&answer.headers, "UploadPart", shown, reason));
         }
         Ok((sum, etag))
     }

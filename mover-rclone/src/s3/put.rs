@@ -11,7 +11,7 @@ use volsync_common::ahead::read_ahead;
 use super::S3Store;
 use super::client::Call;
 use super::content_type;
-use super::meta::{base64, describe, etag_md5, file_metadata};
+use super::meta::{base64, describe, etag_md5, file_metadata, other_etag};
 use crate::http::Reading;
 use crate::store::{Md5, Put, PutRequest, Source, StoreError, StoreErrorKind};
 
@@ -93,8 +93,8 @@ impl S3Store {
         let answer = self.client.send(call).await?;
         let etag = answer.header("etag").and_then(etag_md5).filter(|_| self.quirks.etag_is_md5);
         if etag.is_some_and(|etag| etag != sum) {
-            let reason = "the store's ETag is not the MD5 of what was sent";
-            return Err(StoreError::new(StoreErrorKind::Corrupt, "PutObject", request.path.to_string(), reason));
+            let reason = "the store's ETag is not the MD5 of what was sent".to_owned();
+            return Err(other_etag(&answer.headers, "PutObject", request.path.to_string(), reason));
         }
         Ok(Put { bytes: request.source.len(), md5: Some(sum) })
     }
