@@ -134,6 +134,13 @@ const OPTIONS: &[&[&str]] = &[
     &["use_accept_encoding_gzip = false"],
     &["use_already_exists = false"],
     &["no_system_metadata = true"],
+    &["no_check_bucket = true"],
+    &["might_gzip = false"],
+    &["sign_accept_encoding = false"],
+    &["disable_http2 = true"],
+    &["leave_parts_on_error = true"],
+    &["upload_concurrency = 1"],
+    &["object_lock_supported = false"],
 ];
 
 const FLAGS: &[&[&str]] = &[
@@ -141,6 +148,11 @@ const FLAGS: &[&[&str]] = &[
     &["--metadata"],
     &["--metadata", "--s3-no-system-metadata"],
     &["--fast-list"],
+    &["--size-only"],
+    &["--ignore-times"],
+    &["--update"],
+    &["--no-update-modtime"],
+    &["--use-server-modtime"],
     &["--create-empty-src-dirs", "--s3-directory-markers"],
     &["--header-upload", "Cache-Control: no-cache", "--header-upload", "Content-Disposition: attachment"],
     &["--header-upload", "X-Amz-Meta-Foo: bar", "--header-upload", "x-amz-tagging: a=b"],
@@ -168,6 +180,7 @@ pub(crate) fn all() -> Vec<Case> {
         Case::new("AWS").over_tls().by_host(),
         Case::options(OPTIONS[8]).over_tls(),
         Case::new("Minio").over_tls(),
+        Case::options(&["use_unsigned_payload = false"]).over_tls(),
         Case::new("Other"),
         Case::new("GCS"),
         Case { anonymous: true, ..Case::new("Minio") },

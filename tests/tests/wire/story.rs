@@ -68,6 +68,9 @@ impl Stage {
         let work = TempDir::with_prefix("wire-").unwrap();
         let source = work.path().join("source");
         begin(&source);
+        if case.options.contains(&"no_check_bucket = true") {
+            both(|side| self.server(case).server().store().create_bucket(&bucket(number, side)).unwrap());
+        }
         let targets = [0, 1].map(|side| work.path().join(format!("target{side}")));
         for target in &targets {
             fs::create_dir(target).unwrap();

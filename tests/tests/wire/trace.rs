@@ -89,6 +89,8 @@ fn header(name: &str, value: &str) -> String {
             let scope: Vec<_> = scope.split('/').skip(2).collect();
             format!("{scheme} {}", scope.join("/"))
         }
+        // rclone leaves these two as they are; a percent-encoded path is the same with either.
+        "x-amz-copy-source" => value.replace("%26", "&").replace("%3D", "="),
         _ => value.to_owned(),
     }
 }
