@@ -3,7 +3,6 @@
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use mover_rsync::args::client::Cli;
 use mover_rsync::contract::{self, Entry, destination, forced, source};
 use mover_rsync::{client, server};
@@ -21,11 +20,11 @@ fn main() -> ExitCode {
         Some(Entry::Remove(args)) => return contract::remove(&args).into(),
         None => {}
     }
-    let args: Vec<_> = words.into_iter().skip(1).map(OsStringExt::into_vec).collect();
-    if args.iter().any(|arg| arg == b"--server") {
+    if words.iter().any(|word| word == "--server") {
+        let args: Vec<_> = words.into_iter().skip(1).map(OsStringExt::into_vec).collect();
         return server::run(&args).into();
     }
-    match Cli::try_parse() {
+    match Cli::from_words(words) {
         Ok(cli) => client::run(&cli).into(),
         Err(error) => {
             let code = if error.use_stderr() { USAGE } else { 0 };

@@ -83,6 +83,10 @@ pub struct Options {
     pub delete: Delete,
     /// `--force`: directories with content make room for files.
     pub force: bool,
+    /// `--delete-excluded`: what filter rules exclude is deleted too.
+    pub delete_excluded: bool,
+    /// `-n`: nothing is changed, only told.
+    pub dry_run: bool,
     /// `--ignore-errors`: delete even after an error of the sender.
     pub ignore_errors: bool,
     /// `--max-delete`

@@ -5,33 +5,69 @@ use std::io::Write as _;
 use volsync_common::path::Shown;
 
 use crate::args::client::{Show, Summary};
-use crate::sender::{Counts, Outcome};
+use crate::outcome::{Counts, Outcome};
 use crate::wire::frame::Tag;
-use crate::wire::item::Item;
+use crate::wire::handshake::Side;
+use crate::wire::item::{Item, ItemFlags};
 
 /// Prints a line on standard output; never in a server, whose standard output is the connection. A reader that went away is no reason to stop a transfer.
 pub fn line(text: &str) {
     let _gone = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-/// Prints text that the peer sent: information on standard output, the rest on standard error.
-pub fn relay(tag: Tag, text: &[u8]) {
+/// Prints text that the peer sent: information on standard output, which only a client has to itself, the rest on
+/// standard error.
+pub fn relay(side: Side, tag: Tag, text: &[u8]) {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     for part in text.split(|b| *b == b'\n') {
-        if tag == Tag::Info { line(&Shown(part).to_string()) } else { eprintln!("{}", Shown(part)) }
+        match (side, tag) {
+            (Side::Client, Tag::Info) => line(&Shown(part).to_string()),
+            _ => eprintln!("{}", Shown(part)),
+        }
     }
 }
 
-/// Tells of a deletion; a directory's path ends with NUL.
-pub fn deleted(path: &[u8]) {
+/// Shows the user of a client what happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    /// What the user wants to see.
+    pub show: Show,
+    /// Times are preserved.
+    pub times: bool,
+    /// This side sends.
+    pub sends: bool,
+}
+
+impl Screen {
+    /// Something of the list that changes. `target` is that of a link.
+    pub fn item(&self, item: &Item, mode: u32, path: &[u8], target: &[u8]) {
+        // Items without a change are echoes for statistics.
+        let told = item.flags.any(!(ItemFlags::BASIS_FOLLOWS | ItemFlags::NAME_FOLLOWS)) || item.name.is_some();
+        if told && (self.show.items || self.show.names) {
+            let changes = self.show.items.then(|| item.describe(mode, self.sends, self.times));
+            self::item(changes.as_deref(), item, mode, path, target);
+        }
+    }
+
+    /// The receiving side deleted a path; that of a directory ends with NUL.
+    pub fn deleted(&self, path: &[u8]) {
+        if self.show.deletions {
+            self::deleted(self.show.items, path);
+        }
+    }
+}
+
+/// A line about a deletion; a directory's path ends with NUL.
+fn deleted(itemized: bool, path: &[u8]) {
+    let word = if itemized { "*deleting  " } else { "deleting" };
     match path.strip_suffix(b"\0") {
-        Some(dir) => line(&format!("*deleting   {}/", Shown(dir))),
-        None => line(&format!("*deleting   {}", Shown(path))),
+        Some(dir) => line(&format!("{word} {}/", Shown(dir))),
+        None => line(&format!("{word} {}", Shown(path))),
     }
 }
 
 /// A line about an item, with `changes` in front.
-pub fn item(changes: Option<&str>, item: &Item, mode: u32, path: &[u8], target: &[u8]) {
+fn item(changes: Option<&str>, item: &Item, mode: u32, path: &[u8], target: &[u8]) {
     let dir = if mode & 0o170_000 == 0o040_000 && path != b"/" { "/" } else { "" };
     let arrow = match &item.name {
         Some(name) => format!(" => {}", Shown(name)),
@@ -100,7 +136,8 @@ fn summary_lines(outcome: &Outcome, traffic: Traffic, show: Show) -> Vec<String>
         number(traffic.sent),
         number(traffic.received)
     ));
-    lines.push(format!("total size is {}  speedup is {}", number(outcome.total_size), hundredths(speedup)));
+    let dry_run = if show.dry_run { " (DRY RUN)" } else { "" };
+    lines.push(format!("total size is {}  speedup is {}{dry_run}", number(outcome.total_size), hundredths(speedup)));
     lines
 }
 

@@ -1,5 +1,6 @@
 //! Started by a client through its remote shell, speaking on standard input and output.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -10,11 +11,12 @@ use crate::accounts::{Accounts, IdMap};
 use crate::args::ArgsError;
 use crate::args::server::{ServerArgs, parse};
 use crate::exit::{ExitCode, Fatal};
-use crate::receiver::{self, open_beneath, open_destination};
-use crate::session::{Agreed, serve};
+use crate::filter::Filter;
+use crate::receiver::{self, Target};
+use crate::sender::{self, Source};
+use crate::session::{Agreed, Terms, farewell, give_up, serve};
 use crate::stream::{Demux, Mux, Timed};
 use crate::wire::filter;
-use crate::wire::handshake::Side;
 
 /// Runs the server with these arguments; the exit code.
 pub fn run(args: &[Vec<u8>]) -> u8 {
@@ -37,7 +39,7 @@ fn run_in(args: &[Vec<u8>], root: Option<&Path>) -> u8 {
 }
 
 fn session(args: &ServerArgs, root: Option<&Path>) -> Result<ExitCode, Fatal> {
-    if args.sender {
+    if args.sender && root.is_some() {
         return Err(ArgsError::Unsupported("--sender".into()).into());
     }
     if args.options.relative {
@@ -48,8 +50,55 @@ fn session(args: &ServerArgs, root: Option<&Path>) -> Result<ExitCode, Fatal> {
     let output = own(io::stdout().as_fd().try_clone_to_owned())?;
     let mut input = Demux::new(Timed::new(input, args.options.timeout));
     let mut out = Mux::new(output);
-    let agreed = serve(args, args.options.may_segment(), seed(), &mut input, &mut out)?;
-    receive(args, root, agreed, input, &mut out)
+    let agreed = serve(args, !args.sender && args.options.may_segment(), seed(), &mut input, &mut out)?;
+    input.framed(Box::new(|_| Ok(())));
+    let (terms, local) = match prepare(args, root, agreed, &mut input) {
+        Ok(prepared) => prepared,
+        Err(fatal) => {
+            give_up(agreed, &fatal, &mut out);
+            farewell(input);
+            return Err(fatal);
+        }
+    };
+    let numeric = terms.options.numeric_ids;
+    let outcome = match local {
+        Local::Source(source) => {
+            out.limit(terms.options.bwlimit);
+            let accounts = if numeric { Accounts::default() } else { Accounts::read() };
+            sender::run(&source, &terms, &accounts, input, &mut out)?
+        }
+        Local::Destination(target) => receiver::run(&target, terms, None, ids(numeric), input, &mut out)?,
+    };
+    Ok(outcome.code())
+}
+
+/// What of a transfer is on this machine.
+enum Local {
+    Source(Source),
+    Destination(Target),
+}
+
+/// Reads the filter rules, which come whenever they matter here, and finds the place.
+fn prepare(
+    args: &ServerArgs,
+    root: Option<&Path>,
+    agreed: Agreed,
+    input: &mut Demux<Timed<File>>,
+) -> Result<(Terms, Local), Fatal> {
+    let options = args.options.clone();
+    let rules = if args.sender || options.deletes() { filter::read(input)? } else { Vec::new() };
+    let filter = Filter::new(&rules, options.delete_excluded)?;
+    let path = match &args.paths[..] {
+        [path] if !path.is_empty() => &path[..],
+        [_] | [] => b".",
+        _ => return Err(ArgsError::Usage("more than one source or destination".into()).into()),
+    };
+    let local = match root {
+        _ if args.sender => Local::Source(Source::open(Path::new(OsStr::from_bytes(path)))?),
+        Some(root) => Local::Destination(Target::beneath(root, path)?),
+        None => Local::Destination(Target::new(path)),
+    };
+    Ok((Terms { options, agreed, filter, screen: None }, local))
 }
 
 fn no_stream(error: &io::Error) -> Fatal {
@@ -61,31 +110,6 @@ fn seed() -> i32 {
     use std::hash::{BuildHasher as _, RandomState};
     let [a, b, c, d, ..] = RandomState::new().hash_one(std::process::id()).to_le_bytes();
     i32::from_le_bytes([a, b, c, d])
-}
-
-fn receive(
-    args: &ServerArgs,
-    root: Option<&Path>,
-    agreed: Agreed,
-    mut input: Demux<Timed<File>>,
-    out: &mut Mux<File>,
-) -> Result<ExitCode, Fatal> {
-    let options = &args.options;
-    input.framed(Box::new(|_| Ok(())));
-    if options.deletes() && !filter::read(&mut input)?.is_empty() {
-        return Err(ArgsError::Unsupported("--filter (together with --delete)".into()).into());
-    }
-    let path = match &args.paths[..] {
-        [path] if !path.is_empty() => &path[..],
-        [_] | [] => b".",
-        _ => return Err(ArgsError::Usage("more than one destination".into()).into()),
-    };
-    let place = match root {
-        Some(root) => open_beneath(root, path)?,
-        None => open_destination(Path::new(std::ffi::OsStr::from_bytes(path)))?,
-    };
-    let outcome = receiver::run(place, options.clone(), agreed, Side::Server, ids(options.numeric_ids), input, out)?;
-    Ok(outcome.code())
 }
 
 /// How the sender's ids become ours.

@@ -1,13 +1,18 @@
 //! The beginning of a session, on either side.
 
 use std::io::{Read, Write};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::args::server::ServerArgs;
 use crate::delta::digest::SumKind;
 use crate::exit::Fatal;
-use crate::options::Options;
+use crate::filter::Filter;
+use crate::options::{Items, Options};
+use crate::report::Screen;
 use crate::stream::{Demux, Mux};
 use crate::wire::flist::ListOptions;
+use crate::wire::frame::Message;
 use crate::wire::handshake::{self, Compat, Compression, Side};
 use crate::wire::{Input, Output, WireError};
 
@@ -28,10 +33,68 @@ pub struct Agreed {
     pub seed: i32,
 }
 
+/// What a session is about.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What was asked for.
+    pub options: Options,
+    /// How the two sides talk.
+    pub agreed: Agreed,
+    /// What does not take part.
+    pub filter: Filter,
+    /// Where a client shows what happens; a server's standard output is the connection.
+    pub screen: Option<Screen>,
+}
+
+impl Terms {
+    /// Who we are.
+    pub fn side(&self) -> Side {
+        if self.screen.is_some() { Side::Client } else { Side::Server }
+    }
+
+    /// The form of the file list.
+    pub fn list(&self) -> ListOptions {
+        self.agreed.list(&self.options)
+    }
+
+    /// Whether the user sees what is transferred.
+    pub fn shows_names(&self) -> bool {
+        match &self.screen {
+            Some(screen) => screen.show.items || screen.show.names,
+            None => self.options.items != Items::None || self.options.verbose > 0,
+        }
+    }
+}
+
 impl Agreed {
     /// The form of the file list.
     pub fn list(&self, options: &Options) -> ListOptions {
         options.list(self.protocol, self.compat, self.list_sum.len())
+    }
+}
+
+/// Tells the peer why nothing more will come, if it can still hear and understand that.
+pub fn give_up<W: Write>(agreed: Agreed, fatal: &Fatal, out: &mut Mux<W>) {
+    if fatal.is_told() && agreed.protocol >= 31 {
+        out.message(&Message::ErrorExit(Some(fatal.code().into())));
+    }
+    // A peer that is gone knows already.
+    let _gone = out.flush();
+}
+
+/// How long a peer is given to hear why we end.
+pub const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Reads until the peer, which was told that we end, ends itself: it would take a connection that breaks while it writes
+/// for another failure.
+pub fn farewell<R: Read + Send + 'static>(mut input: Demux<R>) {
+    let (ended, end) = mpsc::channel::<()>();
+    let drained = std::thread::Builder::new().name("farewell".into()).spawn(move || {
+        let _ended = input.drain();
+        drop(ended);
+    });
+    if drained.is_ok() {
+        let _ended_or_too_slow = end.recv_timeout(FAREWELL);
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::exit::{ExitCode, Fatal};
 
@@ -31,8 +32,18 @@ impl Remote {
         Some(Self { user: user.filter(|user| !user.is_empty()).map(os), host: os(host), path: path.to_vec() })
     }
 
+    /// The path there.
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
     /// Starts `program` with `args` there, by the remote shell `shell`.
-    pub(crate) fn start(&self, shell: &[String], program: &str, args: &[String]) -> Result<Connection, Fatal> {
+    pub(crate) fn start(
+        &self,
+        shell: &[String],
+        program: &str,
+        args: &[String],
+    ) -> Result<((ChildStdin, ChildStdout), Running), Fatal> {
         let Some((name, rest)) = shell.split_first() else {
             return Err(Fatal::Other(ExitCode::Usage, "no remote shell".into()));
         };
@@ -44,12 +55,14 @@ impl Remote {
         command.arg(&self.host).arg(program);
         command.args(args.iter().map(|arg| OsString::from_vec(escaped(arg.as_bytes()))));
         let path = if self.path.is_empty() { &b"."[..] } else { &self.path };
-        command.arg(OsString::from_vec(escaped(path)));
+        // One that begins with a dash is no option there.
+        let path = if path.starts_with(b"-") { [b"./", path].concat() } else { path.to_vec() };
+        command.arg(OsString::from_vec(escaped(&path)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|error| {
             Fatal::Other(ExitCode::StartClient, format!("cannot start the remote shell {name}: {error}"))
         })?;
         match (child.stdin.take(), child.stdout.take()) {
-            (Some(to), Some(from)) => Ok(Connection { child, to, from }),
+            (Some(to), Some(from)) => Ok(((to, from), Running(child))),
             _ => Err(Fatal::Other(ExitCode::StartClient, "the remote shell has no streams".into())),
         }
     }
@@ -69,10 +82,41 @@ fn split_host(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// A running remote shell.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) child: Child,
-    pub(crate) to: ChildStdin,
-    pub(crate) from: ChildStdout,
+pub(crate) struct Running(Child);
+
+/// After a failure the remote shell has this long to end with the code of the server.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Running {
+    /// Waits for the end of a session that went well; the exit code.
+    pub(crate) fn end(mut self) -> Result<u8, Fatal> {
+        let status = self.0.wait().map_err(|error| Fatal::Other(ExitCode::StartClient, error.to_string()))?;
+        Ok(code(status))
+    }
+
+    /// Waits for the end of a session that failed, and makes one if there is none; the exit code, 0 without one.
+    pub(crate) fn give_up(mut self) -> u8 {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            match self.0.try_wait() {
+                Ok(Some(status)) => return code(status),
+                Ok(None) => std::thread::sleep(LOOK),
+                Err(_) => break,
+            }
+        }
+        // Either may fail because it has ended by now.
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+        0
+    }
+}
+
+/// What ended by a signal counts as a failure of the shell, 255.
+fn code(status: ExitStatus) -> u8 {
+    u8::try_from(status.code().unwrap_or(255)).unwrap_or(255)
 }
 
 /// An argument for a POSIX shell: a backslash before every byte that could mean something to it.

@@ -49,8 +49,54 @@ impl End {
     }
 }
 
-/// All pairs of which at least one end is ours: client, server.
-pub const PAIRS: [(End, End); 3] = [(End::Stock, End::Ours), (End::Ours, End::Stock), (End::Ours, End::Ours)];
+/// Which way files go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The client sends.
+    Push,
+    /// The client receives.
+    Pull,
+}
+
+/// Two ends and the way between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// Which way.
+    pub way: Way,
+    /// Whose program the user started.
+    pub client: End,
+    /// Whose program the remote shell started.
+    pub server: End,
+}
+
+impl Pair {
+    /// Whose program sends.
+    pub fn sender(self) -> End {
+        if self.way == Way::Push { self.client } else { self.server }
+    }
+
+    /// Whose program receives.
+    pub fn receiver(self) -> End {
+        if self.way == Way::Push { self.server } else { self.client }
+    }
+}
+
+const fn pair(way: Way, client: End, server: End) -> Pair {
+    Pair { way, client, server }
+}
+
+/// All pairs of which at least one end is ours.
+pub const PAIRS: [Pair; 6] = [
+    pair(Way::Push, End::Stock, End::Ours),
+    pair(Way::Push, End::Ours, End::Stock),
+    pair(Way::Push, End::Ours, End::Ours),
+    pair(Way::Pull, End::Stock, End::Ours),
+    pair(Way::Pull, End::Ours, End::Stock),
+    pair(Way::Pull, End::Ours, End::Ours),
+];
+
+/// The real program at both ends, to compare with.
+pub const STOCK: [Pair; 2] = [pair(Way::Push, End::Stock, End::Stock), pair(Way::Pull, End::Stock, End::Stock)];
 
 /// A remote shell.
 #[derive(Debug)]
@@ -64,9 +110,31 @@ pub enum Shell {
 impl Shell {
     /// One that runs the command here, as `ssh` would hand it to a shell there.
     pub fn local() -> Self {
+        Self::script("exec sh -c \"$*\"")
+    }
+
+    /// One that damages what the sender says: in the first `times` pieces that hold `text` its last byte becomes `?`.
+    pub fn damaging(way: Way, text: &str, times: u32) -> Self {
+        let damaged = format!("{}?", &text[..text.len() - 1]);
+        let perl = format!(
+            "{} -e '$left = {times}; while (sysread(STDIN, $piece, 65536)) {{ $left-- if $left > 0 && $piece =~ \
+             s/{text}/{damaged}/; syswrite(STDOUT, $piece) }}'",
+            peers::tool("perl").display()
+        );
+        // Whoever damages ends with the server, whose exit code counts.
+        let pipe = "exec 3<&0; mkfifo \"$0.$$\"";
+        Self::script(&match way {
+            Way::Push => {
+                format!("{pipe}; {perl} <&3 >\"$0.$$\" & sh -c \"$*\" <\"$0.$$\"; code=$?; kill $!; exit $code")
+            }
+            Way::Pull => format!("{pipe}; sh -c \"$*\" <&3 >\"$0.$$\" & {perl} <\"$0.$$\"; wait $!"),
+        })
+    }
+
+    fn script(command: &str) -> Self {
         let dir = TempDir::with_prefix("rsh-").unwrap();
         let script = dir.path().join("rsh");
-        fs::write(&script, "#!/bin/sh\nwhile [ \"$1\" != peer ]; do shift; done\nshift\nexec sh -c \"$*\"\n").unwrap();
+        fs::write(&script, format!("#!/bin/sh\nwhile [ \"$1\" != peer ]; do shift; done\nshift\n{command}\n")).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         Self::Local(dir)
     }
@@ -86,23 +154,39 @@ impl Shell {
     }
 }
 
-/// Pushes `source` to `destination`.
-pub fn push(shell: &Shell, (client, server): (End, End), options: &str, source: &str, destination: &Path) -> Outcome {
-    process::run(&mut push_command(shell, (client, server), options, source, destination))
+/// Brings `source` to `destination`.
+#[track_caller]
+pub fn transfer(shell: &Shell, pair: Pair, options: &str, source: &str, destination: &Path) -> Outcome {
+    process::run(&mut command(shell, pair, options, source, destination))
 }
 
-/// The command of [`push`].
-pub fn push_command(
+/// The command of [`transfer`].
+pub fn command(shell: &Shell, pair: Pair, options: &str, source: &str, destination: &Path) -> Command {
+    command_of(shell, pair, [&[], &[]], options, source, destination)
+}
+
+/// [`command`] with words before the program of the sender and of the receiver.
+pub fn command_of(
     shell: &Shell,
-    (client, server): (End, End),
+    pair: Pair,
+    [sender, receiver]: [&[&str]; 2],
     options: &str,
     source: &str,
     destination: &Path,
 ) -> Command {
-    let mut command = Command::new(client.program());
-    command.args(options.split_whitespace()).arg("-e").arg(shell.command());
-    command.arg(format!("--rsync-path={}", server.program().display())).arg(source);
-    command.arg(format!("{}:{}", shell.host(), destination.display()));
+    let (ours, theirs) = if pair.way == Way::Push { (sender, receiver) } else { (receiver, sender) };
+    let program = |before: &[&str], end: End| {
+        let program = end.program().display().to_string();
+        before.iter().map(|word| (*word).to_owned()).chain([program]).collect::<Vec<_>>()
+    };
+    let client = program(ours, pair.client);
+    let mut command = Command::new(&client[0]);
+    command.args(&client[1..]).args(options.split_whitespace()).arg("-e").arg(shell.command());
+    command.arg(format!("--rsync-path={}", program(theirs, pair.server).join(" ")));
+    match pair.way {
+        Way::Push => command.arg(source).arg(format!("{}:{}", shell.host(), destination.display())),
+        Way::Pull => command.arg(format!("{}:{source}", shell.host())).arg(destination),
+    };
     command
 }
 
@@ -197,10 +281,11 @@ fn reachable(program: &Path) -> PathBuf {
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
     let name = dir.join(format!("mover-rsync-{}-{}", meta.ino(), meta.mtime_nsec()));
     if !name.exists() {
-        let own = dir.join(format!("mover-rsync-{}", std::process::id()));
+        let own = tempfile::Builder::new().tempfile_in(&dir).unwrap().into_temp_path();
         // By a process of its own: a child of ours that is started meanwhile would keep the file open for writing.
         process::run(Command::new("cp").arg(program).arg(&own)).success();
-        fs::rename(&own, &name).unwrap();
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
+        own.persist(&name).unwrap();
     }
     name
 }

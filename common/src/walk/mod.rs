@@ -91,10 +91,14 @@ pub fn walk(
     start(root, options, false, Box::new(keep))
 }
 
-/// Walks everything as [`walk`] does, and with `one_file_system` tells also of the directories that it leaves out, not
-/// of what they hold (rsync `-x`).
-pub fn walk_with_mount_points(root: &Path, options: WalkOptions) -> io::Result<Walk> {
-    start(root, options, true, Box::new(|_, _, _| true))
+/// Walks as [`walk`] does, and with `one_file_system` tells also of the directories that it leaves out, not of what they
+/// hold (rsync `-x`).
+pub fn walk_with_mount_points(
+    root: &Path,
+    options: WalkOptions,
+    keep: impl Fn(&RelPath, Kind, &Stat) -> bool + Send + Sync + 'static,
+) -> io::Result<Walk> {
+    start(root, options, true, Box::new(keep))
 }
 
 fn start(root: &Path, options: WalkOptions, tell_mounts: bool, keep: Box<Keep>) -> io::Result<Walk> {

@@ -1,6 +1,9 @@
 //! The command line of users: rsync's, as far as this program goes.
 
-use clap::{ArgAction, Parser};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+
+use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
 
 use super::ArgsError;
 use crate::delta::digest::SumKind;
@@ -10,10 +13,14 @@ use crate::wire::sums::BLOCK_MAX;
 
 const WHAT: &str = "What is kept";
 const HOW: &str = "How it is transferred";
+const WHICH: &str = "Which files take part (the first that fits decides)";
 const DELETING: &str = "Deleting";
 const TELLING: &str = "What is told";
 
-/// Brings a directory to another machine over SSH by differences; rsync or mover-rsync runs there.
+/// Brings a directory to or from another machine over SSH by differences; rsync or mover-rsync runs there.
+///
+/// `mover-rsync push DIRECTORY HOST:DIRECTORY` and `mover-rsync pull HOST:DIRECTORY DIRECTORY` bring a whole volume: what
+/// the first directory holds, with -aAXHSx --delete.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "mover-rsync", version, disable_help_flag = true)]
 pub struct Cli {
@@ -115,6 +122,30 @@ pub struct Cli {
     /// Give up after so many seconds of silence
     #[arg(long, default_value_t = 0, value_name = "SECONDS", help_heading = HOW)]
     timeout: u64,
+    /// At most so much a second, in KiB or with a unit: 1.5m
+    #[arg(long, value_name = "RATE", value_parser = rate, default_value = "0", hide_default_value = true, help_heading = HOW)]
+    bwlimit: u64,
+    /// Tell what would be done
+    #[arg(short = 'n', long, help_heading = HOW)]
+    dry_run: bool,
+    /// Leave out what fits
+    #[arg(long, value_name = "PATTERN", help_heading = WHICH)]
+    exclude: Vec<OsString>,
+    /// Do not leave out what fits
+    #[arg(long, value_name = "PATTERN", help_heading = WHICH)]
+    include: Vec<OsString>,
+    /// A rule: "- PATTERN", "+ PATTERN", "protect PATTERN", ...
+    #[arg(short, long, value_name = "RULE", help_heading = WHICH)]
+    filter: Vec<OsString>,
+    /// Patterns from a file, one a line
+    #[arg(long, value_name = "FILE", help_heading = WHICH)]
+    exclude_from: Vec<OsString>,
+    /// Patterns from a file, one a line
+    #[arg(long, value_name = "FILE", help_heading = WHICH)]
+    include_from: Vec<OsString>,
+    /// The options before, in the order of the command line
+    #[arg(skip)]
+    selection: Vec<(Selection, OsString)>,
 
     /// What the source does not have, directory by directory
     #[arg(long, visible_alias = "del", help_heading = DELETING)]
@@ -131,6 +162,12 @@ pub struct Cli {
     /// After everything else
     #[arg(long, help_heading = DELETING)]
     delete_after: bool,
+    /// Also what filter rules leave out
+    #[arg(long, help_heading = DELETING)]
+    delete_excluded: bool,
+    /// Although something of the source could not be read
+    #[arg(long, help_heading = DELETING)]
+    ignore_errors: bool,
     /// No more than so many
     #[arg(long, value_name = "NUMBER", help_heading = DELETING)]
     max_delete: Option<u64>,
@@ -157,13 +194,47 @@ pub struct Cli {
     #[arg(long, value_name = "WORDS", value_delimiter = ',', help_heading = TELLING)]
     info: Vec<String>,
 
-    /// DIRECTORY or DIRECTORY/ (its contents), or a file
+    /// `DIRECTORY`, `DIRECTORY/` (its contents) or a file; here, or as `[USER@]HOST:PATH`
     #[arg(required = true, value_name = "SOURCE")]
-    pub source: std::path::PathBuf,
-    /// `[USER@]HOST:PATH`
+    pub source: OsString,
+    /// Where it goes; one of the two is `[USER@]HOST:PATH`
     #[arg(required = true, value_name = "DESTINATION")]
-    pub destination: std::ffi::OsString,
+    pub destination: OsString,
+    /// A whole volume is meant.
+    #[arg(skip)]
+    pub volume: Option<Direction>,
 }
+
+/// Which way a transfer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From here.
+    Push,
+    /// To here.
+    Pull,
+}
+
+/// An option about which files take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Selection {
+    Exclude,
+    Include,
+    Filter,
+    ExcludeFrom,
+    IncludeFrom,
+}
+
+/// Their names.
+const SELECTIONS: [(&str, Selection); 5] = [
+    ("exclude", Selection::Exclude),
+    ("include", Selection::Include),
+    ("filter", Selection::Filter),
+    ("exclude_from", Selection::ExcludeFrom),
+    ("include_from", Selection::IncludeFrom),
+];
+
+/// What `push` and `pull` stand for.
+const VOLUME: [&str; 2] = ["-aAXHSx", "--delete"];
 
 /// What is printed at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,11 +259,46 @@ pub struct Show {
     pub summary: Summary,
     /// Numbers with units.
     pub human: bool,
-    /// `--info` as it is passed on.
+    /// What is deleted.
     pub deletions: bool,
+    /// Nothing is really done.
+    pub dry_run: bool,
 }
 
 impl Cli {
+    /// Understands a command line with the program's name in front.
+    pub fn from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut words: Vec<OsString> = words.into_iter().collect();
+        let volume = match words.get(1).and_then(|word| word.to_str()) {
+            Some("push") => Some(Direction::Push),
+            Some("pull") => Some(Direction::Pull),
+            _ => None,
+        };
+        if volume.is_some() {
+            words.splice(1..2, VOLUME.map(OsString::from));
+        }
+        let matches = Self::command().try_get_matches_from(words)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        cli.selection = selection(&matches);
+        cli.volume = volume;
+        Ok(cli)
+    }
+
+    /// Filter rules in the order of the command line.
+    pub fn rules(&self) -> Result<Vec<Vec<u8>>, ArgsError> {
+        let mut rules = Vec::new();
+        for (kind, value) in &self.selection {
+            match kind {
+                Selection::Filter => rules.push(value.as_bytes().to_vec()),
+                Selection::Exclude => rules.push(rule(b"- ", value.as_bytes())),
+                Selection::Include => rules.push(rule(b"+ ", value.as_bytes())),
+                Selection::ExcludeFrom => rules.extend(rules_from(b"- ", value)?),
+                Selection::IncludeFrom => rules.extend(rules_from(b"+ ", value)?),
+            }
+        }
+        Ok(rules)
+    }
+
     /// The remote shell and its arguments; quotes keep blanks together.
     pub fn shell(&self) -> Result<Vec<String>, ArgsError> {
         let words = words(&self.rsh).ok_or_else(|| ArgsError::Usage(format!("-e {}: a quote is open", self.rsh)))?;
@@ -235,6 +341,10 @@ impl Cli {
             omit_link_times: self.omit_link_times,
             numeric_ids: self.numeric_ids,
             delete: self.delete_when(),
+            delete_excluded: self.delete_excluded,
+            dry_run: self.dry_run,
+            ignore_errors: self.ignore_errors,
+            bwlimit: self.bwlimit,
             force: self.force,
             max_delete: self.max_delete,
             existing: self.existing,
@@ -258,7 +368,7 @@ impl Cli {
             Delete::After
         } else if self.delete_delay {
             Delete::Delay
-        } else if self.delete || self.delete_during {
+        } else if self.delete || self.delete_during || self.delete_excluded {
             Delete::During
         } else {
             Delete::Never
@@ -294,6 +404,7 @@ impl Cli {
             summary: if quiet { Summary::None } else { summary },
             human: self.human_readable > 0,
             deletions: (self.itemize_changes || self.verbose > 0) && !quiet,
+            dry_run: self.dry_run,
         }
     }
 
@@ -301,6 +412,62 @@ impl Cli {
     pub fn info(&self) -> String {
         self.info.iter().map(|word| word.to_ascii_uppercase()).collect::<Vec<_>>().join(",")
     }
+}
+
+/// The options about which files take part, in the order of the command line.
+fn selection(matches: &ArgMatches) -> Vec<(Selection, OsString)> {
+    let mut all: Vec<(usize, Selection, OsString)> = Vec::new();
+    for (name, kind) in SELECTIONS {
+        let places = matches.indices_of(name).into_iter().flatten();
+        let values = matches.get_many::<OsString>(name).into_iter().flatten();
+        all.extend(places.zip(values).map(|(place, value)| (place, kind, value.clone())));
+    }
+    all.sort_by_key(|(place, ..)| *place);
+    all.into_iter().map(|(_, kind, value)| (kind, value)).collect()
+}
+
+/// A pattern as a rule. One that begins like a rule is one already, as in rsync.
+fn rule(prefix: &[u8], pattern: &[u8]) -> Vec<u8> {
+    if pattern == b"!" || pattern.starts_with(b"- ") || pattern.starts_with(b"+ ") {
+        return pattern.to_vec();
+    }
+    [prefix, pattern].concat()
+}
+
+/// The rules of a file; lines that begin with `#` or `;` are comments.
+fn rules_from(prefix: &[u8], file: &OsStr) -> Result<Vec<Vec<u8>>, ArgsError> {
+    let unreadable = |error: std::io::Error| {
+        ArgsError::Usage(format!("cannot read {}: {error}", volsync_common::path::Shown(file.as_bytes())))
+    };
+    let text = std::fs::read(file).map_err(unreadable)?;
+    let lines = text.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let rules = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#") && !line.starts_with(b";"));
+    Ok(rules.map(|line| rule(prefix, line)).collect())
+}
+
+/// A rate in KiB a second: a number with a fraction, and `K`, `M` or `G`, in units of 1,024, or of 1,000 with a `B`.
+fn rate(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text} is no rate");
+    let end = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit: u64 = match unit.to_ascii_lowercase().as_str() {
+        "b" => 1,
+        "" | "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err(wrong()),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    // More digits make no difference.
+    let fraction = &fraction[..fraction.len().min(6)];
+    let parse = |digits: &str| digits.parse::<u64>().map_err(|_| wrong());
+    let part = parse(fraction)? * unit / 10_u64.pow(u32::try_from(fraction.len()).unwrap_or(0));
+    let bytes = parse(whole)?.checked_mul(unit).and_then(|bytes| bytes.checked_add(part)).ok_or_else(wrong)?;
+    // Less than one is one: 0 means without limit.
+    Ok(if bytes == 0 { 0 } else { (bytes.saturating_add(512) / 1024).max(1) })
 }
 
 fn unknown(option: &str, name: &str) -> ArgsError {
@@ -327,12 +494,60 @@ fn words(text: &str) -> Option<Vec<String>> {
 
 /// The command line of the server that belongs to these options, in the order of the reference, without the program.
 /// `letters` are our capabilities.
-pub fn server_args(options: &Options, letters: &str, info: &str) -> Vec<String> {
+pub fn server_args(options: &Options, direction: Direction, letters: &str, info: &str) -> Vec<String> {
+    let push = direction == Direction::Push;
     let mut args = vec!["--server".to_owned()];
+    if !push {
+        args.push("--sender".to_owned());
+    }
+    args.push(bundle(options, push, letters));
+    let mut add = |condition: bool, text: String| {
+        if condition {
+            args.push(text);
+        }
+    };
+    add(push && options.items != Items::None, "--log-format=%i".into());
+    add(options.compress_level.is_some(), format!("--compress-level={}", options.compress_level.unwrap_or_default()));
+    add(options.block_size.is_some(), format!("-B{}", options.block_size.unwrap_or_default()));
+    add(options.timeout > 0, format!("--timeout={}", options.timeout));
+    add(options.bwlimit > 0, format!("--bwlimit={}", options.bwlimit));
+    if let Some((transfer, list)) = options.checksum_choice {
+        let names = if transfer == list { String::new() } else { format!(",{}", sum_name(list)) };
+        add(true, format!("--checksum-choice={}{names}", sum_name(transfer)));
+    }
+    if let Some(choice) = options.compress_choice {
+        add(true, format!("--compress-choice={}", compression_name(choice)));
+    }
+    add(push && options.max_delete.is_some(), format!("--max-delete={}", options.max_delete.unwrap_or_default()));
+    // A client that receives does these itself.
+    for (set, option) in [
+        (push && options.delete == Delete::Before, "--delete-before"),
+        (push && options.delete == Delete::During && !options.delete_excluded, "--delete"),
+        (push && options.delete == Delete::Delay, "--delete-delay"),
+        (push && options.delete == Delete::After, "--delete-after"),
+        (push && options.delete_excluded, "--delete-excluded"),
+        (push && options.force, "--force"),
+        (push && options.size_only, "--size-only"),
+        (options.ignore_errors, "--ignore-errors"),
+        (options.numeric_ids, "--numeric-ids"),
+        (push && options.ignore_existing, "--ignore-existing"),
+        (push && options.existing, "--existing"),
+    ] {
+        add(set, option.into());
+    }
+    add(!info.is_empty(), format!("--info={info}"));
+    args.push(".".into());
+    args
+}
+
+/// The options that are letters.
+fn bundle(options: &Options, push: bool, letters: &str) -> String {
     let flags = [
+        ('u', options.update),
+        ('n', options.dry_run),
         ('l', options.links),
-        ('O', options.omit_dir_times),
-        ('J', options.omit_link_times),
+        ('O', push && options.omit_dir_times),
+        ('J', push && options.omit_link_times),
         ('W', options.whole_file),
         ('H', options.hard_links),
         ('o', options.owner),
@@ -345,55 +560,13 @@ pub fn server_args(options: &Options, letters: &str, info: &str) -> Vec<String> 
         ('r', options.recursive),
         ('c', options.checksum),
         ('I', options.ignore_times),
-        ('u', options.update),
         ('x', options.one_file_system),
         ('S', options.sparse),
         ('z', options.compress && options.compress_choice.is_none()),
     ];
     let mut bundle = format!("-{}", "v".repeat(options.verbose.into()));
     bundle.extend(flags.iter().filter(|(_, set)| *set).map(|(letter, _)| letter));
-    bundle.push_str("e.");
-    bundle.push_str(letters);
-    args.push(bundle);
-    if options.items != Items::None {
-        args.push("--log-format=%i".into());
-    }
-    let mut add = |condition: bool, text: String| {
-        if condition {
-            args.push(text);
-        }
-    };
-    add(options.compress_level.is_some(), format!("--compress-level={}", options.compress_level.unwrap_or_default()));
-    add(options.block_size.is_some(), format!("-B{}", options.block_size.unwrap_or_default()));
-    add(options.timeout > 0, format!("--timeout={}", options.timeout));
-    if let Some((transfer, list)) = options.checksum_choice {
-        let names = if transfer == list { String::new() } else { format!(",{}", sum_name(list)) };
-        add(true, format!("--checksum-choice={}{names}", sum_name(transfer)));
-    }
-    if let Some(choice) = options.compress_choice {
-        add(true, format!("--compress-choice={}", compression_name(choice)));
-    }
-    add(options.max_delete.is_some(), format!("--max-delete={}", options.max_delete.unwrap_or_default()));
-    let delete = match options.delete {
-        Delete::Never => None,
-        Delete::Before => Some("--delete-before"),
-        Delete::During => Some("--delete"),
-        Delete::Delay => Some("--delete-delay"),
-        Delete::After => Some("--delete-after"),
-    };
-    add(delete.is_some(), delete.unwrap_or_default().into());
-    for (set, option) in [
-        (options.force, "--force"),
-        (options.size_only, "--size-only"),
-        (options.numeric_ids, "--numeric-ids"),
-        (options.ignore_existing, "--ignore-existing"),
-        (options.existing, "--existing"),
-    ] {
-        add(set, option.into());
-    }
-    add(!info.is_empty(), format!("--info={info}"));
-    args.push(".".into());
-    args
+    bundle + "e." + letters
 }
 
 #[cfg(test)]
@@ -401,14 +574,14 @@ mod tests {
     use super::*;
 
     fn cli(line: &str) -> Cli {
-        Cli::try_parse_from(line.split(' ')).unwrap()
+        Cli::from_words(line.split(' ').map(OsString::from)).unwrap()
     }
 
     #[test]
     fn volsyncs_source_sends_what_upstream_sends() {
         let cli = cli("mover-rsync -aAhHSxz --delete --itemize-changes --info=stats2,misc2 /data/ root@h:.");
         let options = cli.options().unwrap();
-        let args = server_args(&options, "iLsfxCIvu", &cli.info());
+        let args = server_args(&options, Direction::Push, "iLsfxCIvu", &cli.info());
         let upstream = "--server -lHogDtpArxSze.iLsfxCIvu --log-format=%i --delete --info=STATS2,MISC2 .";
         assert_eq!(args.join(" "), upstream);
         let show = cli.show();
@@ -425,11 +598,52 @@ mod tests {
             "m -rltc -B 1000 --timeout=9 --checksum-choice=xxh64,md5 s h:d",
             "m -aX --delete-after --max-delete=3 --force --size-only --existing s h:d",
             "m -aIuWOJ --numeric-ids --delete-delay --ignore-existing --zl=-5 -z s h:d",
+            "m -an --delete-excluded --ignore-errors --bwlimit=1.5m s h:d",
         ] {
             let options = cli(line).options().unwrap();
-            let args = server_args(&options, "LsfxCIvu", "");
+            let args = server_args(&options, Direction::Push, "LsfxCIvu", "");
             assert_eq!(super::super::server::parse(&args).unwrap().options, options, "{line}");
         }
+    }
+
+    #[test]
+    fn a_server_that_sends_is_told_what_concerns_it() {
+        let options =
+            cli("m -aAHSxzOn --delete --max-delete=3 --force -i --bwlimit=7 --numeric-ids h:s d").options().unwrap();
+        let args = server_args(&options, Direction::Pull, "LsfxCIvu", "").join(" ");
+        assert_eq!(args, "--server --sender -nlHogDtpArxSze.LsfxCIvu --bwlimit=7 --numeric-ids .");
+    }
+
+    #[test]
+    fn rules_keep_their_order() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "# comment\n*.o\r\n\n+ x\n").unwrap();
+        let line = format!(
+            "m -a --include=a --exclude=b --exclude-from={} -f protect_c --include=d s h:d",
+            file.path().display()
+        );
+        let expect: [&[u8]; 6] = [b"+ a", b"- b", b"- *.o", b"+ x", b"protect_c", b"+ d"];
+        assert_eq!(cli(&line).rules().unwrap(), expect);
+        assert!(cli("m --exclude-from=/does/not/exist s h:d").rules().is_err());
+    }
+
+    #[test]
+    fn rates_have_units() {
+        for (text, kib) in
+            [("0", Some(0)), ("100", Some(100)), ("1.5m", Some(1536)), ("2MB", Some(1953)), ("1b", Some(1))]
+        {
+            assert_eq!(rate(text).ok(), kib, "{text}");
+        }
+        assert!(["", "x", "1x", "-1", "1e99", "9999999999999999g"].iter().all(|text| rate(text).is_err()));
+    }
+
+    #[test]
+    fn a_volume_is_everything_in_it() {
+        let pull = cli("m pull -z h:/data /data");
+        let options = pull.options().unwrap();
+        assert_eq!((pull.volume, pull.source.to_str()), (Some(Direction::Pull), Some("h:/data")));
+        assert!(options.acls && options.xattrs && options.hard_links && options.compress && options.deletes());
+        assert_eq!(cli("m -a pull h:x").volume, None);
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub fn parse<A: AsRef<[u8]>>(args: &[A]) -> Result<ServerArgs, ArgsError> {
         Some(b".") => {}
         _ => return Err(usage("the \".\" before the paths is missing")),
     }
+    if parsed.options.delete_excluded && parsed.options.delete == Delete::Never {
+        parsed.options.delete = Delete::During;
+    }
     parsed.paths = args.map(<[u8]>::to_vec).collect();
     if parsed.paths.iter().any(|path| path.contains(&0)) {
         return Err(usage("a path with a NUL byte"));
@@ -128,8 +131,9 @@ impl ServerArgs {
                 b'S' => options.sparse = true,
                 b'z' => options.compress = true,
                 b'R' => options.relative = true,
+                b'n' => options.dry_run = true,
                 b'h' | b'i' | b'P' => {}
-                known @ (b'E' | b'n' | b's' | b'b' | b'd' | b'U' | b'N' | b'K' | b'm' | b'y' | b'L' | b'k' | b'C') => {
+                known @ (b'E' | b's' | b'b' | b'd' | b'U' | b'N' | b'K' | b'm' | b'y' | b'L' | b'k' | b'C') => {
                     return Err(ArgsError::Unsupported(format!("-{}", char::from(*known))));
                 }
                 other => return Err(usage(format!("unknown option -{}", shown(&[*other])))),
@@ -168,6 +172,7 @@ impl ServerArgs {
             "delete-before" => options.delete = Delete::Before,
             "delete-delay" => options.delete = Delete::Delay,
             "delete-after" => options.delete = Delete::After,
+            "delete-excluded" => options.delete_excluded = true,
             "force" => options.force = true,
             "ignore-errors" => options.ignore_errors = true,
             "size-only" => options.size_only = true,
@@ -264,7 +269,6 @@ const TAKE_VALUE: &[&str] = &[
 const UNSUPPORTED: &[&str] = &[
     "daemon",
     "list-only",
-    "delete-excluded",
     "delay-updates",
     "partial",
     "copy-unsafe-links",

@@ -147,7 +147,7 @@ fn push(cli: &SourceCli, ssh: &Ssh) -> u8 {
     let destination = format!("root@{}:.", bracketed(&cli.address));
     let shell = ssh.words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
     let args = ["mover-rsync"].into_iter().chain(OPTIONS).chain(["-e", &shell, &source, &destination]);
-    match Cli::try_parse_from(args) {
+    match Cli::from_words(args.map(std::ffi::OsString::from)) {
         Ok(cli) => crate::client::run(&cli),
         Err(error) => {
             eprintln!("mover-rsync: {error}");

@@ -33,7 +33,7 @@ pub(super) fn plain_differences(context: &Context, entry: &Entry, stat: &Stat) -
     let (uid, gid) = wanted_owner(context, entry);
     let link = entry.kind() == Kind::Symlink;
     set(keeps_time(context, entry) && entry.mtime.secs != stat.mtime.secs, ItemFlags::TIME)
-        | set(context.options.perms && !link && (entry.mode ^ stat.mode) & 0o7777 != 0, ItemFlags::PERMS)
+        | set(context.terms.options.perms && !link && (entry.mode ^ stat.mode) & 0o7777 != 0, ItemFlags::PERMS)
         | set(uid.is_some_and(|uid| uid != stat.uid), ItemFlags::OWNER)
         | set(gid.is_some_and(|gid| gid != stat.gid), ItemFlags::GROUP)
         | set(entry.kind() == Kind::File && entry.size != stat.size, ItemFlags::SIZE)
@@ -41,7 +41,7 @@ pub(super) fn plain_differences(context: &Context, entry: &Entry, stat: &Stat) -
 
 /// Whether times of such things are preserved.
 pub(super) fn keeps_time(context: &Context, entry: &Entry) -> bool {
-    let options = &context.options;
+    let options = &context.terms.options;
     options.times
         && match entry.kind() {
             Kind::Directory => !options.omit_dir_times,
@@ -52,14 +52,14 @@ pub(super) fn keeps_time(context: &Context, entry: &Entry) -> bool {
 
 /// Owner and group as far as we may give them.
 fn wanted_owner(context: &Context, entry: &Entry) -> (Option<u32>, Option<u32>) {
-    let uid = (context.options.owner && context.root).then_some(entry.uid);
+    let uid = (context.terms.options.owner && context.root).then_some(entry.uid);
     let may = context.root || context.groups.contains(&entry.gid);
-    (uid, (context.options.group && may).then_some(entry.gid))
+    (uid, (context.terms.options.group && may).then_some(entry.gid))
 }
 
 /// The permission bits that something new or old gets; `None` leaves those of something old alone.
 pub(super) fn wanted_mode(context: &Context, entry: &Entry, fresh: bool) -> Option<u32> {
-    if context.options.perms {
+    if context.terms.options.perms {
         return Some(entry.mode & 0o7777);
     }
     fresh.then_some(entry.mode & 0o777 & !context.umask)
@@ -84,10 +84,10 @@ pub(super) fn differences(
         return Ok(found);
     }
     let inode = Inode::at(dir, name)?;
-    if context.options.acls && acls_differ(&inode, entry)? {
+    if context.terms.options.acls && acls_differ(&inode, entry)? {
         found.flags |= ItemFlags::ACL;
     }
-    if context.options.xattrs {
+    if context.terms.options.xattrs {
         let (differs, request) = xattrs_differ(context, &inode, entry, &names)?;
         found.flags |= if differs { ItemFlags::XATTR } else { 0 };
         found.request = request;
@@ -98,12 +98,12 @@ pub(super) fn differences(
 /// Whether access lists or extended attributes of such things are preserved. Links have no lists, and of the
 /// attributes only those that no volume needs.
 fn extended(context: &Context, entry: &Entry) -> bool {
-    (context.options.acls || context.options.xattrs) && entry.kind() != Kind::Symlink
+    (context.terms.options.acls || context.terms.options.xattrs) && entry.kind() != Kind::Symlink
 }
 
 /// Numbers of all long values: what must be asked for when nothing is there.
 pub(super) fn all_long(context: &Context, entry: &Entry) -> Vec<usize> {
-    if !context.options.xattrs || entry.kind() == Kind::Symlink {
+    if !context.terms.options.xattrs || entry.kind() == Kind::Symlink {
         return Vec::new();
     }
     let long = |(at, xattr): (usize, &crate::wire::xattr::Xattr)| {
@@ -222,7 +222,7 @@ fn own(context: &Context, inode: &mut Inode, entry: &Entry) -> io::Result<()> {
 }
 
 pub(super) fn give_xattrs(context: &Context, inode: &Inode, new: NewXattrs<'_>) -> io::Result<()> {
-    if !context.options.xattrs {
+    if !context.terms.options.xattrs {
         return Ok(());
     }
     let wanted = &new.xattrs.0[..];
@@ -249,7 +249,7 @@ pub(super) fn give_xattrs(context: &Context, inode: &Inode, new: NewXattrs<'_>) 
 }
 
 fn give_acls(context: &Context, inode: &mut Inode, entry: &Entry) -> io::Result<()> {
-    if !context.options.acls {
+    if !context.terms.options.acls {
         return Ok(());
     }
     let names = inode.xattr_names()?;

@@ -3,26 +3,23 @@
 use std::collections::HashSet;
 use std::io::{self, Write};
 
-use volsync_common::dest::{Directory, Staged};
+use volsync_common::dest::Directory;
 use volsync_common::meta::Inode;
 use volsync_common::path::Shown;
-use volsync_common::walk::{Child, Kind, Stat};
+use volsync_common::walk::{Kind, Stat};
 
 use super::asked::Request;
 use super::attributes::{
-    Differences, NewXattrs, Times, all_long, apply, apply_to_link, differences, finish_directory, keeps_time,
-    plain_differences, wanted_mode,
+    Differences, NewXattrs, Times, all_long, apply, differences, finish_directory, keeps_time, wanted_mode,
 };
-use super::delete::{Deleter, Surplus, surplus};
+use super::delete::children_of;
 use super::generator::Generator;
 use super::links::Member;
 use super::{Context, basis};
 use crate::directories::split;
 use crate::exit::Fatal;
-use crate::options::Delete;
-use crate::wire::flist::{Entry, FileList, compare};
-use crate::wire::frame::{Message, Tag, io_error};
-use crate::wire::handshake::Side;
+use crate::options::{Delete, Options};
+use crate::wire::flist::{Entry, FileList};
 use crate::wire::item::{Item, ItemFlags};
 use crate::wire::ndx::Ndx;
 use crate::wire::sums::SumHead;
@@ -30,7 +27,7 @@ use crate::wire::xattr::{self, Xattrs};
 
 /// How an entry went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Went {
+pub(super) enum Went {
     /// It stands as wanted.
     There,
     /// Its content was asked for.
@@ -46,7 +43,7 @@ impl Context {
     }
 
     fn unchanged(&self, list: &FileList, entry: &Entry, stat: &Stat, digest: impl FnOnce() -> Option<Vec<u8>>) -> bool {
-        let options = &self.options;
+        let options = &self.terms.options;
         if entry.size != stat.size || options.ignore_times {
             return false;
         }
@@ -79,7 +76,7 @@ impl<W: Write> Generator<'_, W> {
                 continue;
             }
             if entry.is_dir() {
-                if self.content_directory(next_dir - 1, ndx)? && self.context.options.delete != Delete::Before {
+                if self.content_directory(next_dir - 1, ndx)? && self.context.terms.options.delete != Delete::Before {
                     let names = children_of(&list, entry);
                     self.delete_in(next_dir - 1, &names)?;
                 }
@@ -115,13 +112,18 @@ impl<W: Write> Generator<'_, W> {
         Ok(())
     }
 
+    /// In a dry run: whether `path` would lie in a directory that is not there yet.
+    pub(super) fn would_be_new(&mut self, path: &[u8]) -> bool {
+        self.context.terms.options.dry_run && self.dirs.parent(path).is_err()
+    }
+
     /// Makes a directory or its attributes; whether it stands. `told`: the sender hears of it, by `ndx`.
     fn directory(&mut self, ndx: u32, entry: &Entry, path: &[u8], told: bool) -> Result<bool, Fatal> {
         match self.try_directory(entry, path) {
             Ok(None) => Ok(false),
             Ok(Some((flags, request))) => {
                 if told {
-                    if !request.is_empty() {
+                    if !request.is_empty() && !self.context.terms.options.dry_run {
                         self.context.asked.insert(ndx, Request::Attributes);
                         self.pend(ndx);
                     }
@@ -138,6 +140,9 @@ impl<W: Write> Generator<'_, W> {
 
     fn try_directory(&mut self, entry: &Entry, path: &[u8]) -> io::Result<Option<(u16, Vec<usize>)>> {
         let context = self.context.clone();
+        if self.would_be_new(path) {
+            return Ok(Some((ItemFlags::NEW | ItemFlags::LOCAL, Vec::new())));
+        }
         let (parent, name) = self.dirs.parent(path)?;
         let mut stat = parent.stat(name)?;
         if let Some(found) = stat.filter(|stat| stat.kind() != Kind::Directory) {
@@ -147,26 +152,30 @@ impl<W: Write> Generator<'_, W> {
             stat = None;
         }
         let Some(stat) = stat else {
-            if context.options.existing {
+            if context.terms.options.existing {
                 return Ok(None);
+            }
+            if context.terms.options.dry_run {
+                return Ok(Some((ItemFlags::NEW | ItemFlags::LOCAL, Vec::new())));
             }
             let mode = wanted_mode(&context, entry, true).unwrap_or(0o777);
             parent.make_dir(name, mode | 0o700)?;
             self.changed = true;
             let request = all_long(&context, entry);
             self.apply(&parent, name, entry, path, Times::Later, &request)?;
-            let xattr = if context.options.xattrs && entry.xattrs.is_some() { ItemFlags::XATTR } else { 0 };
+            let xattr = if context.terms.options.xattrs && entry.xattrs.is_some() { ItemFlags::XATTR } else { 0 };
             return Ok(Some((ItemFlags::NEW | ItemFlags::LOCAL | xattr, request)));
         };
         let Differences { flags, request } = differences(&context, &parent, name, entry, &stat)?;
         if flags != 0 {
             self.apply(&parent, name, entry, path, Times::IfDifferent, &request)?;
         }
-        Ok(Some((flags, request)))
+        let made = if path == b"." && context.made.is_some() { ItemFlags::NEW | ItemFlags::LOCAL } else { 0 };
+        Ok(Some((flags | made, request)))
     }
 
     /// Sets the attributes of what stands at a name; extended ones only when all their values are here.
-    fn apply(
+    pub(super) fn apply(
         &mut self,
         dir: &Directory,
         name: &[u8],
@@ -175,6 +184,9 @@ impl<W: Write> Generator<'_, W> {
         times: Times,
         request: &[usize],
     ) -> io::Result<()> {
+        if self.context.terms.options.dry_run {
+            return Ok(());
+        }
         let mut inode = Inode::at(dir, name)?;
         let none = Xattrs::default();
         let xattrs = entry.xattrs.as_deref().unwrap_or(&none);
@@ -195,7 +207,7 @@ impl<W: Write> Generator<'_, W> {
                     self.pend(ndx);
                     return Ok(());
                 }
-                Member::Links(leader) => return self.link(ndx, path, &leader),
+                Member::Links(leader) => return self.link(ndx, entry, path, &leader),
             }
         }
         let went = match entry.kind() {
@@ -212,6 +224,10 @@ impl<W: Write> Generator<'_, W> {
 
     /// A regular file: its attributes, or a request for its content.
     fn file(&mut self, list: &FileList, ndx: u32, entry: &Entry, path: &[u8]) -> Result<Went, Fatal> {
+        if self.would_be_new(path) {
+            self.report(ndx, &Item::plain(ItemFlags::TRANSFER | ItemFlags::NEW), &[])?;
+            return Ok(Went::There);
+        }
         let looked = self.dirs.parent(path).and_then(|(dir, name)| Ok((dir.stat(name)?, dir, name)));
         let (mut stat, dir, name) = match looked {
             Ok(looked) => looked,
@@ -224,7 +240,7 @@ impl<W: Write> Generator<'_, W> {
             // Anything else is replaced when the content is complete.
             stat = None;
         }
-        let options = &self.context.options;
+        let options = &self.context.terms.options;
         if (stat.is_none() && options.existing)
             || (stat.is_some() && options.ignore_existing)
             || stat.is_some_and(|stat| options.update && stat.mtime.secs > entry.mtime.secs)
@@ -239,7 +255,7 @@ impl<W: Write> Generator<'_, W> {
         self.ask(ndx, entry, path, (&dir, name), stat, false)
     }
 
-    fn failed(&self, what: &str, path: &[u8], error: &dyn std::fmt::Display) -> Went {
+    pub(super) fn failed(&self, what: &str, path: &[u8], error: &dyn std::fmt::Display) -> Went {
         self.context.problem(format_args!("{what} {}: {error}", Shown(path)));
         Went::Not
     }
@@ -248,7 +264,7 @@ impl<W: Write> Generator<'_, W> {
     fn digest(&self, dir: &Directory, name: &[u8]) -> Option<Vec<u8>> {
         use std::io::Read as _;
         let (mut file, _) = dir.open(name).ok()?;
-        let mut whole = self.context.agreed.list_sum.whole();
+        let mut whole = self.context.terms.agreed.list_sum.whole();
         let mut buffer = vec![0; 128 * 1024];
         loop {
             match file.read(&mut buffer).ok()? {
@@ -276,7 +292,7 @@ impl<W: Write> Generator<'_, W> {
         if let Err(error) = self.apply(dir, name, entry, path, Times::IfDifferent, &request) {
             return Ok(self.failed("cannot set the attributes of", path, &error));
         }
-        if !request.is_empty() {
+        if !request.is_empty() && !self.context.terms.options.dry_run {
             self.context.asked.insert(ndx, Request::Attributes);
             self.pend(ndx);
         }
@@ -302,14 +318,18 @@ impl<W: Write> Generator<'_, W> {
                 Err(error) => return Ok(self.failed("cannot read the attributes of", path, &error)),
             },
         };
-        let with_xattrs = context.options.xattrs && (stat.is_none() || again) && entry.xattrs.is_some();
+        let with_xattrs = context.terms.options.xattrs && (stat.is_none() || again) && entry.xattrs.is_some();
         let mut flags = ItemFlags::TRANSFER | found.flags | if with_xattrs { ItemFlags::XATTR } else { 0 };
-        if context.options.checksum && stat.is_some() {
+        if context.terms.options.checksum && stat.is_some() {
             flags |= ItemFlags::CHANGE;
+        }
+        if context.terms.options.dry_run {
+            self.report(ndx, &Item::plain(flags), &[])?;
+            return Ok(Went::There);
         }
         let request = if again { all_long(&context, entry) } else { found.request };
         let old = match stat {
-            Some(stat) if stat.size > 0 && !context.options.whole_file => dir.open(name).ok(),
+            Some(stat) if stat.size > 0 && !context.terms.options.whole_file => dir.open(name).ok(),
             _ => None,
         };
         let head = old.as_ref().map_or(SumHead::default(), |(_, stat)| self.head(stat.size, again));
@@ -326,9 +346,9 @@ impl<W: Write> Generator<'_, W> {
     }
 
     fn head(&self, size: u64, again: bool) -> SumHead {
-        let digest = self.context.agreed.sum.len();
+        let digest = self.context.terms.agreed.sum.len();
         let head = SumHead::choose(size, digest, again);
-        match self.context.options.block_size {
+        match self.context.terms.options.block_size {
             None => head,
             Some(block) => SumHead {
                 block,
@@ -340,7 +360,7 @@ impl<W: Write> Generator<'_, W> {
     }
 
     fn send_sums(&mut self, file: &std::fs::File, head: &SumHead) -> Result<(), Fatal> {
-        let (kind, seed) = (self.context.agreed.sum, self.context.agreed.seed);
+        let (kind, seed) = (self.context.terms.agreed.sum, self.context.terms.agreed.seed);
         let out = &mut *self.out;
         let mut sums = Vec::new();
         basis::send_sums(file, head, kind, seed, &mut self.buffer, &mut sums, |sums| {
@@ -368,156 +388,8 @@ impl<W: Write> Generator<'_, W> {
         }
     }
 
-    /// Tells the user, who is at the client: a server's standard output is the connection.
-    fn say(&mut self, text: &str) {
-        match self.context.side {
-            Side::Server => {
-                self.out.message(&Message::Text { tag: Tag::Info, text: format!("{text}\n").into_bytes() });
-            }
-            Side::Client => crate::report::line(text),
-        }
-    }
-
-    /// A link, device, fifo or socket.
-    fn special(&mut self, list: &FileList, ndx: u32, entry: &Entry, path: &[u8]) -> Result<Went, Fatal> {
-        let options = &self.context.options;
-        let wanted = match entry.kind() {
-            Kind::Symlink => options.links,
-            _ if entry.is_device() => options.devices && self.context.root,
-            _ => options.specials,
-        };
-        if !wanted {
-            self.say(&format!("skipping non-regular file \"{}\"", Shown(path)));
-            return Ok(Went::Not);
-        }
-        match self.try_special(list, entry, path) {
-            Ok(Some(flags)) => {
-                self.report(ndx, &Item::plain(flags), &[])?;
-                Ok(Went::There)
-            }
-            Ok(None) => Ok(Went::Not),
-            Err(error) => Ok(self.failed("cannot make", path, &error)),
-        }
-    }
-
-    fn try_special(&mut self, list: &FileList, entry: &Entry, path: &[u8]) -> io::Result<Option<u16>> {
-        let context = self.context.clone();
-        let (dir, name) = self.dirs.parent(path)?;
-        let mut stat = dir.stat(name)?;
-        if let Some(found) = stat
-            && is_same(list, entry, &dir, name, &found)?
-        {
-            let found_flags = plain_differences(&context, entry, &found) & !ItemFlags::SIZE;
-            if entry.kind() == Kind::Symlink {
-                apply_to_link(&context, &dir, name, &found, entry, path, false);
-                return Ok(Some(found_flags));
-            }
-            let Differences { flags, request } = differences(&context, &dir, name, entry, &found)?;
-            if flags != 0 {
-                self.apply(&dir, name, entry, path, Times::IfDifferent, &request)?;
-            }
-            return Ok(Some(flags & !ItemFlags::XATTR));
-        }
-        if let Some(found) = stat.filter(|stat| stat.kind() == Kind::Directory) {
-            if !self.make_room(&dir, path, found) {
-                return Ok(None);
-            }
-            stat = None;
-        }
-        if (stat.is_none() && context.options.existing) || (stat.is_some() && context.options.ignore_existing) {
-            return Ok(None);
-        }
-        let staged = self.stage_special(list, entry, path, &dir, name)?;
-        staged.publish()?;
-        self.changed = true;
-        let same_kind = stat.is_some_and(|stat| (stat.mode ^ entry.mode) & 0o170_000 == 0);
-        let new = if same_kind { 0 } else { ItemFlags::NEW };
-        Ok(Some(ItemFlags::LOCAL | ItemFlags::CHANGE | new))
-    }
-
-    fn stage_special(
-        &mut self,
-        list: &FileList,
-        entry: &Entry,
-        path: &[u8],
-        dir: &Directory,
-        name: &[u8],
-    ) -> io::Result<Staged> {
-        if entry.kind() == Kind::Symlink {
-            let staged = dir.create_symlink(name, list.target(entry))?;
-            let stat = dir.stat(staged.temp())?.ok_or(io::ErrorKind::NotFound)?;
-            apply_to_link(&self.context, dir, staged.temp(), &stat, entry, path, true);
-            return Ok(staged);
-        }
-        let mode = wanted_mode(&self.context, entry, true).unwrap_or(0o600);
-        let staged = dir.create_node(name, entry.mode & 0o170_000 | mode, entry.rdev)?;
-        self.apply(dir, staged.temp(), entry, path, Times::Always, &all_long(&self.context, entry))?;
-        Ok(staged)
-    }
-
-    /// Makes `path` another name of what stands at `leader`.
-    fn link(&mut self, ndx: u32, path: &[u8], leader: &[u8]) -> Result<(), Fatal> {
-        match self.try_link(path, leader) {
-            Ok(None) => Ok(()),
-            Ok(Some(flags)) => {
-                let item = Item { name: Some(leader.to_vec()), ..Item::plain(flags) };
-                self.report(ndx, &item, &[])
-            }
-            Err(error) => {
-                self.context.problem(format_args!("cannot link {} to {}: {error}", Shown(path), Shown(leader)));
-                Ok(())
-            }
-        }
-    }
-
-    fn try_link(&mut self, path: &[u8], leader: &[u8]) -> io::Result<Option<u16>> {
-        let (dir, name) = self.dirs.parent(path)?;
-        let (there, other) = self.dirs.parent(leader)?;
-        let wanted = there.stat(other)?.ok_or(io::ErrorKind::NotFound)?;
-        let found = dir.stat(name)?;
-        if found.is_some_and(|found| found.same_inode(&wanted)) {
-            return Ok(None);
-        }
-        if let Some(found) = found.filter(|found| found.kind() == Kind::Directory)
-            && !self.make_room(&dir, path, found)
-        {
-            return Ok(None);
-        }
-        dir.create_link(name, &there, other)?.publish()?;
-        self.changed = true;
-        let new = if found.is_none() { ItemFlags::NEW } else { 0 };
-        Ok(Some(ItemFlags::LOCAL | ItemFlags::NAME_FOLLOWS | new))
-    }
-
-    /// Removes what is of another type than wanted; a directory with contents only where deleting is allowed.
-    fn make_room(&mut self, dir: &Directory, path: &[u8], stat: Stat) -> bool {
-        let name = split(path).1;
-        let all = self.context.options.force || self.context.options.deletes();
-        self.changed = true;
-        let removed = if stat.kind() != Kind::Directory {
-            dir.remove_file(name)
-        } else if all {
-            let surplus = Surplus { dir: dir.clone(), child: Child { name: name.into(), stat }, path: path.to_vec() };
-            self.dirs.forget(path);
-            let mut uncounted = crate::wire::stats::Deleted::default();
-            let mut deleter =
-                Deleter { context: &self.context, deleted: &mut uncounted, tell: &mut |_, _| {}, stopped: false };
-            if deleter.delete(&surplus) { Ok(true) } else { Err(io::Error::other("it could not be emptied")) }
-        } else {
-            self.dirs.forget(path);
-            dir.remove_dir(name)
-        };
-        match removed {
-            Ok(_) => true,
-            Err(error) => {
-                self.context.problem(format_args!("cannot make room at {}: {error}", Shown(path)));
-                false
-            }
-        }
-    }
-
     /// Tells the sender what happens to an item, if anything does.
-    fn report(&mut self, ndx: u32, item: &Item, request: &[usize]) -> Result<(), Fatal> {
+    pub(super) fn report(&mut self, ndx: u32, item: &Item, request: &[usize]) -> Result<(), Fatal> {
         let significant = !(ItemFlags::LOCAL | ItemFlags::NAME_FOLLOWS | ItemFlags::BASIS_FOLLOWS);
         if !item.flags.any(significant) && item.name.is_none() {
             return Ok(());
@@ -525,88 +397,22 @@ impl<W: Write> Generator<'_, W> {
         let out = self.out.data();
         self.ndx.write(Ndx::File(ndx), out);
         item.write(out);
-        if self.context.options.xattrs && item.flags.any(ItemFlags::XATTR) {
+        let Options { xattrs, dry_run, .. } = self.context.terms.options;
+        if xattrs && !dry_run && item.flags.any(ItemFlags::XATTR) {
             xattr::write_request(request, out);
-        }
-        Ok(self.out.flush_if_full()?)
-    }
-
-    /// Deletes what a content directory has too much.
-    fn delete_in(&mut self, number: usize, kept: &HashSet<&[u8]>) -> Result<(), Fatal> {
-        let options = &self.context.options;
-        let after_error = self.context.io_error() & io_error::GENERAL != 0 && !options.ignore_errors;
-        let Some(dir) = self.tree.get(number) else { return Ok(()) };
-        if !options.deletes() || options.delete == Delete::After || dir.entry.no_content || after_error {
-            return Ok(());
-        }
-        let path = dir.path.clone();
-        let found = self.dirs.open(&path).and_then(|dir| surplus(&dir, &path, kept));
-        match found {
-            Ok(found) if self.context.options.delete == Delete::Delay => self.later.extend(found),
-            Ok(found) => self.delete(&found)?,
-            Err(error) => {
-                self.context.problem(format_args!("cannot read {} for deletions: {error}", Shown(&path)));
-            }
-        }
-        Ok(())
-    }
-
-    /// For deletions before and after everything else: the list is whole.
-    pub(super) fn delete_everywhere(&mut self) -> Result<(), Fatal> {
-        let Some(segment) = self.segment(0) else { return Ok(()) };
-        let list = segment.list.clone();
-        let options = &self.context.options;
-        if self.context.io_error() & io_error::GENERAL != 0 && !options.ignore_errors {
-            return Ok(());
-        }
-        for entry in active(&list).filter(|entry| entry.is_dir() && !entry.no_content) {
-            let (path, kept) = (list.path(entry), children_of(&list, entry));
-            // A directory that is not there yet has nothing too much.
-            if let Ok(found) = self.dirs.open(path).and_then(|dir| surplus(&dir, path, &kept)) {
-                self.delete(&found)?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn late_deletions(&mut self) -> Result<(), Fatal> {
-        if self.context.options.delete == Delete::After {
-            self.delete_everywhere()?;
-        }
-        let later = std::mem::take(&mut self.later);
-        self.delete(&later)
-    }
-
-    fn delete(&mut self, found: &[Surplus]) -> Result<(), Fatal> {
-        let (out, context) = (&mut *self.out, self.context.clone());
-        let mut tell = |path: &[u8], dir: bool| {
-            let path = if dir { [path, b"\0"].concat() } else { path.to_vec() };
-            match context.side {
-                Side::Server => out.message(&Message::Deleted(path)),
-                Side::Client => crate::report::deleted(&path),
-            }
-        };
-        let mut deleter = Deleter { context: &context, deleted: &mut self.deleted, tell: &mut tell, stopped: false };
-        for surplus in found {
-            deleter.delete(surplus);
-        }
-        self.stopped |= deleter.stopped;
-        self.changed |= !found.is_empty();
-        for surplus in found {
-            self.dirs.forget(&surplus.path);
         }
         Ok(self.out.flush_if_full()?)
     }
 
     /// Sets what work in directories has changed, deepest first.
     pub(super) fn finish_directories(&mut self) {
-        if !self.changed {
+        if !self.changed || self.context.terms.options.dry_run {
             return;
         }
         let context = self.context.clone();
         for dir in std::mem::take(&mut self.tree).into_iter().rev().filter(|dir| dir.there) {
             let mtime = keeps_time(&context, &dir.entry).then_some(dir.entry.mtime);
-            let mode = context.options.perms.then_some(dir.entry.mode & 0o7777);
+            let mode = context.terms.options.perms.then_some(dir.entry.mode & 0o7777);
             let done = self
                 .dirs
                 .parent(&dir.path)
@@ -618,40 +424,6 @@ impl<W: Write> Generator<'_, W> {
     }
 }
 
-fn active(list: &FileList) -> impl Iterator<Item = &Entry> {
+pub(super) fn active(list: &FileList) -> impl Iterator<Item = &Entry> {
     list.entries().iter().filter(|entry| entry.active)
-}
-
-/// Whether a link, device, fifo or socket stands as wanted but for its attributes.
-fn is_same(list: &FileList, entry: &Entry, dir: &Directory, name: &[u8], found: &Stat) -> io::Result<bool> {
-    if (found.mode ^ entry.mode) & 0o170_000 != 0 {
-        return Ok(false);
-    }
-    if entry.kind() == Kind::Symlink {
-        return Ok(dir.read_link(name)? == list.target(entry));
-    }
-    let rdev = (rustix::fs::major(found.rdev), rustix::fs::minor(found.rdev));
-    Ok(!entry.is_device() || rdev == entry.rdev)
-}
-
-/// Names directly in a directory of a list that came whole.
-fn children_of<'a>(list: &'a FileList, dir: &Entry) -> HashSet<&'a [u8]> {
-    let path = list.path(dir);
-    let entries = list.entries();
-    let inside = if path == b"." { Vec::new() } else { [path, b"/"].concat() };
-    let mut names = HashSet::new();
-    let mut at = entries.partition_point(|entry| compare(list.path(entry), entry.is_dir(), path, true).is_le());
-    while let Some(entry) = entries.get(at) {
-        let child = list.path(entry);
-        if !child.starts_with(&inside) {
-            break;
-        }
-        names.insert(split(child).1);
-        at += 1;
-        if entry.is_dir() {
-            let below = [child, b"/"].concat();
-            at += entries[at..].partition_point(|entry| list.path(entry).starts_with(&below));
-        }
-    }
-    names
 }

@@ -10,21 +10,22 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
+use volsync_common::path::Shown;
+
+use super::Context;
 use super::delete::Surplus;
 use super::links::Groups;
-use super::{Context, Outcome};
 use crate::directories::Directories;
 use crate::exit::Fatal;
 use crate::options::Delete;
+use crate::outcome::Outcome;
+use crate::session::{FAREWELL, give_up};
 use crate::stream::Mux;
 use crate::wire::WireError;
 use crate::wire::flist::{Entry, FileList};
-use crate::wire::frame::{Message, io_error};
+use crate::wire::frame::io_error;
 use crate::wire::ndx::{Ndx, NdxState};
-use crate::wire::stats::{Deleted, Totals};
-
-/// How long a peer is given to hear why we end.
-const FAREWELL: Duration = Duration::from_secs(5);
+use crate::wire::stats::Deleted;
 
 /// What the receiver's thread tells.
 #[derive(Debug)]
@@ -41,8 +42,8 @@ pub(super) enum Event {
     NoSend(u32),
     /// The sender answered a "done".
     Answer,
-    /// The sender said all it has to say.
-    Finished(Totals),
+    /// The sender said all it has to say; what was counted until then.
+    Finished(Box<Outcome>),
     /// Nothing more will come.
     Failed(Fatal),
 }
@@ -79,7 +80,7 @@ pub(super) struct Generator<'a, W: Write> {
     pub(super) tree: Vec<Dir>,
     list_ended: bool,
     answers: usize,
-    finished: Option<Totals>,
+    finished: Option<Box<Outcome>>,
     /// To be asked for once more.
     again: Vec<u32>,
     pub(super) groups: Groups,
@@ -124,41 +125,37 @@ impl<'a, W: Write> Generator<'a, W> {
         if let Err(fatal) = &outcome
             && fatal.is_told()
         {
-            self.give_up(fatal);
+            give_up(self.context.terms.agreed, fatal, self.out);
+            // The sender has some time to read that and close: the thread drains the connection, and its end closes
+            // the channel.
+            let deadline = Instant::now() + FAREWELL;
+            while self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
         }
         outcome
     }
 
-    /// Says why it ends, and leaves the sender some time to read that and close.
-    fn give_up(&mut self, fatal: &Fatal) {
-        if self.context.agreed.protocol >= 31 {
-            self.out.message(&Message::ErrorExit(Some(fatal.code().into())));
-        }
-        if self.out.flush().is_err() {
-            return;
-        }
-        let deadline = Instant::now() + FAREWELL;
-        // The thread drains the connection; its end closes the channel.
-        while self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
-    }
-
     fn phases(&mut self) -> Result<Outcome, Fatal> {
+        if let Some(made) = &self.context.made
+            && self.context.terms.shows_names()
+        {
+            self.say(&format!("created directory {}", Shown(made)));
+        }
         self.all_segments()?;
         self.second_tries()?;
         // Second tries, then delayed updates, of which there are none.
         self.done();
         self.done();
         self.late_deletions()?;
-        if self.context.agreed.protocol >= 31 {
-            if self.context.options.deletes() || self.context.options.force {
+        if self.context.terms.agreed.protocol >= 31 {
+            if self.context.terms.options.deletes() || self.context.terms.options.force {
                 self.ndx.write(Ndx::DeleteStats, self.out.data());
                 self.deleted.write(self.out.data());
             }
             self.done();
         }
-        let totals = loop {
-            match self.finished {
-                Some(totals) => break totals,
+        let counted = loop {
+            match self.finished.take() {
+                Some(counted) => break *counted,
                 None => self.wait()?,
             }
         };
@@ -166,12 +163,12 @@ impl<'a, W: Write> Generator<'a, W> {
         self.done();
         self.out.flush()?;
         let limit = if self.stopped { io_error::DELETE_LIMIT } else { 0 };
-        let failed = self.context.failed.load(std::sync::atomic::Ordering::Relaxed);
-        Ok(Outcome { failed, io_error: self.context.io_error() | limit, deleted: self.deleted, totals })
+        let failed = self.context.troubles.failed.load(std::sync::atomic::Ordering::Relaxed);
+        Ok(Outcome { failed, io_error: self.context.io_error() | limit, deleted: self.deleted, ..counted })
     }
 
     pub(super) fn segmented(&self) -> bool {
-        self.context.agreed.list(&self.context.options).segments()
+        self.context.terms.list().segments()
     }
 
     /// Goes through the list as it comes, to the "done" that ends the first phase.
@@ -180,7 +177,7 @@ impl<'a, W: Write> Generator<'a, W> {
             self.poll()?;
             if self.next < self.gone + self.segments.len() {
                 let at = self.next;
-                if at == 0 && !self.segmented() && self.context.options.delete == Delete::Before {
+                if at == 0 && !self.segmented() && self.context.terms.options.delete == Delete::Before {
                     self.delete_everywhere()?;
                 }
                 self.generate(at)?;
@@ -258,7 +255,7 @@ impl<'a, W: Write> Generator<'a, W> {
     /// Sends what was gathered and waits for something to happen.
     fn wait(&mut self) -> Result<(), Fatal> {
         self.out.flush()?;
-        let half = self.context.options.timeout.div_ceil(2);
+        let half = self.context.terms.options.timeout.div_ceil(2);
         if half == 0 {
             // The receiver's thread always ends with an event, and its connection has keep-alives of its own.
             let event = self.events.recv().map_err(|_| WireError::Ended)?;
@@ -279,7 +276,7 @@ impl<'a, W: Write> Generator<'a, W> {
                 self.acknowledge();
             }
             Event::Answer => self.answers += 1,
-            Event::Finished(totals) => self.finished = Some(totals),
+            Event::Finished(counted) => self.finished = Some(counted),
             Event::Failed(fatal) => return Err(fatal),
             Event::Again(ndx) if self.segmented() => self.ask_again(ndx)?,
             Event::Again(ndx) => self.again.push(ndx),

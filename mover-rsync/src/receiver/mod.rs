@@ -18,8 +18,10 @@ mod delete;
 mod entries;
 mod generator;
 mod links;
+mod lists;
 mod place;
 mod receive;
+mod specials;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -30,26 +32,27 @@ use volsync_common::dest::Dest;
 
 use crate::accounts::IdMap;
 use crate::exit::{ExitCode, Fatal};
-use crate::options::Options;
-use crate::session::Agreed;
+use crate::outcome::Outcome;
+use crate::session::{Terms, farewell, give_up};
 use crate::stream::{Demux, Mux};
 use crate::wire::WireError;
-use crate::wire::frame::{Message, Tag, io_error};
+use crate::wire::frame::{Message, Tag};
 use crate::wire::handshake::Side;
-use crate::wire::stats::{Deleted, Totals};
 use asked::Asked;
 use generator::{Event, Generator};
-pub use place::{Place, open_beneath, open_destination};
+use lists::Lists;
+pub use place::Target;
 use receive::Receiver;
 
 /// What both threads know.
 struct Context {
-    options: Options,
-    agreed: Agreed,
-    side: Side,
-    dest: Dest,
+    terms: Terms,
+    /// Where it goes; `None` in a dry run when there is nothing yet.
+    dest: Option<Dest>,
     /// The only file's new name.
     rename: Option<Vec<u8>>,
+    /// The path of the destination when it was made for this transfer.
+    made: Option<Vec<u8>>,
     ids: IdMap,
     /// We are root.
     root: bool,
@@ -58,6 +61,12 @@ struct Context {
     /// Groups that files may be given to without being root.
     groups: Vec<u32>,
     asked: Asked,
+    troubles: Arc<Troubles>,
+}
+
+/// What went wrong so far.
+#[derive(Debug, Default)]
+struct Troubles {
     /// Error bits of the sender.
     io_error: AtomicU32,
     /// Something could not be done; the rest goes on.
@@ -65,74 +74,61 @@ struct Context {
 }
 
 impl Context {
+    fn new(terms: Terms, place: place::Place, ids: IdMap, troubles: Arc<Troubles>) -> Self {
+        Self {
+            terms,
+            dest: place.dest,
+            rename: place.rename,
+            made: place.made,
+            ids,
+            root: rustix::process::geteuid().is_root(),
+            umask: rustix::process::umask(rustix::fs::Mode::empty()).as_raw_mode(),
+            groups: own_groups(),
+            asked: Asked::default(),
+            troubles,
+        }
+    }
+
     /// Tells of something that could not be done, and goes on.
     fn problem(&self, text: impl std::fmt::Display) {
-        self.failed.store(true, Ordering::Relaxed);
+        self.troubles.failed.store(true, Ordering::Relaxed);
         eprintln!("rsync: {text}");
     }
 
     fn io_error(&self) -> u32 {
-        self.io_error.load(Ordering::Relaxed)
+        self.troubles.io_error.load(Ordering::Relaxed)
     }
 }
 
-/// How a transfer went that came to its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Something could not be done.
-    pub failed: bool,
-    /// Error bits of the sender and of deletions.
-    pub io_error: u32,
-    /// What was deleted.
-    pub deleted: Deleted,
-    /// What the sender counted, when it was the server.
-    pub totals: Totals,
-}
-
-impl Outcome {
-    /// The exit code.
-    pub fn code(&self) -> ExitCode {
-        if self.failed || self.io_error & io_error::GENERAL != 0 {
-            ExitCode::Partial
-        } else if self.io_error & io_error::VANISHED != 0 {
-            ExitCode::Vanished
-        } else if self.io_error & io_error::DELETE_LIMIT != 0 {
-            ExitCode::DeleteLimit
-        } else {
-            ExitCode::Success
-        }
-    }
-}
-
-/// Receives into `place` after the handshake; filter rules were read or sent already.
+/// Receives after the handshake; filter rules were read or sent already. `requested` is the only name that a server may
+/// send anything under, `None` when the contents of a directory were asked for, or when a client decides.
 pub fn run<R: Read + Send + 'static, W: Write>(
-    place: Place,
-    options: Options,
-    agreed: Agreed,
-    side: Side,
+    target: &Target,
+    terms: Terms,
+    requested: Option<Vec<u8>>,
     ids: IdMap,
     mut input: Demux<R>,
     out: &mut Mux<W>,
 ) -> Result<Outcome, Fatal> {
-    let context = Arc::new(Context {
-        options,
-        agreed,
-        side,
-        dest: place.dest,
-        rename: place.rename,
-        ids,
-        root: rustix::process::geteuid().is_root(),
-        umask: rustix::process::umask(rustix::fs::Mode::empty()).as_raw_mode(),
-        groups: own_groups(),
-        asked: Asked::default(),
-        io_error: AtomicU32::new(0),
-        failed: AtomicBool::new(false),
-    });
     let (sender, events) = mpsc::channel();
-    input.framed(handler(context.clone(), sender.clone()));
-    let receiver = Receiver::new(context.clone(), input, sender)?;
+    let troubles = Arc::<Troubles>::default();
+    input.framed(handler(terms.side(), troubles.clone(), sender.clone()));
+    // A server lists nothing before it has the filter rules.
+    out.flush()?;
+    let mut lists = Lists::new(&terms, requested);
+    let first = lists.first(&mut input)?;
+    let place = match target.open(&first.list, terms.options.dry_run) {
+        Ok(place) => place,
+        Err(fatal) => {
+            give_up(terms.agreed, &fatal, out);
+            farewell(input);
+            return Err(fatal);
+        }
+    };
+    let context = Arc::new(Context::new(terms, place, ids, troubles));
+    let receiver = Receiver::new(context.clone(), input, sender, lists)?;
     // It ends with the connection, or with the process after a failure.
-    let thread = std::thread::Builder::new().name("receiver".into()).spawn(move || receiver.run());
+    let thread = std::thread::Builder::new().name("receiver".into()).spawn(move || receiver.run(first));
     thread.map_err(|error| Fatal::Other(ExitCode::StartClient, format!("cannot start a thread: {error}")))?;
     Generator::new(context, events, out).run()
 }
@@ -144,20 +140,17 @@ fn own_groups() -> Vec<u32> {
 }
 
 /// What is done with messages, in the receiver's thread.
-fn handler(context: Arc<Context>, events: mpsc::Sender<Event>) -> crate::stream::Handler {
+fn handler(side: Side, troubles: Arc<Troubles>, events: mpsc::Sender<Event>) -> crate::stream::Handler {
     Box::new(move |message| {
         match message {
-            Message::IoError(bits) => drop(context.io_error.fetch_or(bits, Ordering::Relaxed)),
+            Message::IoError(bits) => drop(troubles.io_error.fetch_or(bits, Ordering::Relaxed)),
             // The generator may be gone already; then nobody waits for the file.
             Message::NoSend(ndx) => drop(events.send(Event::NoSend(ndx))),
             Message::Text { tag, text } => {
                 if tag == Tag::ErrorXfer {
-                    context.failed.store(true, Ordering::Relaxed);
+                    troubles.failed.store(true, Ordering::Relaxed);
                 }
-                match context.side {
-                    Side::Client => crate::report::relay(tag, &text),
-                    Side::Server => crate::report::relay(Tag::Error, &text),
-                }
+                crate::report::relay(side, tag, &text);
             }
             Message::ErrorExit(code) => return Err(WireError::PeerExit(code.unwrap_or(0))),
             Message::Noop | Message::IoTimeout(_) | Message::Success(_) | Message::Deleted(_) => {}

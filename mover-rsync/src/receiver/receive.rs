@@ -1,6 +1,5 @@
 //! The receiver's thread: reads everything that the sender says, and writes files.
 
-use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -9,6 +8,7 @@ use rustix::io::Errno;
 use volsync_common::dest::{Directory, Staged};
 use volsync_common::meta::Inode;
 use volsync_common::path::Shown;
+use volsync_common::walk::Kind;
 
 use super::Context;
 use super::asked::Request;
@@ -16,11 +16,13 @@ use super::attributes::{NewXattrs, Times, apply, give_xattrs};
 use super::basis::Blocks;
 use super::content::Content;
 use super::generator::Event;
+use super::lists::{Lists, Part};
 use crate::delta::digest::{Sum, Whole};
 use crate::directories::Directories;
 use crate::exit::{ExitCode, Fatal};
+use crate::outcome::Outcome;
 use crate::stream::Demux;
-use crate::wire::flist::{Decoder, Entry, FileList, ListOptions};
+use crate::wire::flist::{Entry, FileList};
 use crate::wire::handshake::{Compat, Side};
 use crate::wire::item::{Item, ItemFlags};
 use crate::wire::ndx::{Ndx, NdxState};
@@ -34,24 +36,14 @@ pub(super) struct Receiver<R> {
     context: Arc<Context>,
     input: Demux<R>,
     events: Sender<Event>,
-    form: ListOptions,
     ndx: NdxState,
     tokens: TokenReader,
     whole: Whole,
     dirs: Directories,
-    /// Segments that are not finished, and the directory that each one is the contents of.
-    lists: VecDeque<(Arc<FileList>, Option<usize>)>,
-    /// How many segments there were.
-    segments: usize,
-    /// Path and attributes of directories of the list, and whether their segment came.
-    tree: Vec<Dir>,
+    lists: Lists,
+    /// What is counted on the way.
+    outcome: Outcome,
     buffers: Buffers,
-}
-
-struct Dir {
-    path: Vec<u8>,
-    xattrs: Option<Arc<Xattrs>>,
-    came: bool,
 }
 
 /// Kept from file to file.
@@ -71,28 +63,31 @@ enum Came {
 }
 
 impl<R: Read> Receiver<R> {
-    pub(super) fn new(context: Arc<Context>, input: Demux<R>, events: Sender<Event>) -> Result<Self, Fatal> {
-        let agreed = context.agreed;
+    pub(super) fn new(
+        context: Arc<Context>,
+        input: Demux<R>,
+        events: Sender<Event>,
+        lists: Lists,
+    ) -> Result<Self, Fatal> {
+        let agreed = context.terms.agreed;
         Ok(Self {
-            form: agreed.list(&context.options),
             input,
             events,
             ndx: NdxState::default(),
             tokens: TokenReader::new(agreed.compression, agreed.protocol)?,
             whole: agreed.sum.whole(),
             dirs: Directories::new(context.dest.clone()),
-            lists: VecDeque::new(),
-            segments: 0,
-            tree: Vec::new(),
+            lists,
+            outcome: Outcome::default(),
             buffers: Buffers::default(),
             context,
         })
     }
 
-    /// Reads to the end of the session and tells the generator how that went.
-    pub(super) fn run(mut self) {
-        let event = match self.session() {
-            Ok(totals) => Event::Finished(totals),
+    /// Reads to the end of the session, `first` being read already, and tells the generator how that went.
+    pub(super) fn run(mut self, first: Part) {
+        let event = match self.session(first) {
+            Ok(()) => Event::Finished(Box::new(self.outcome)),
             Err(fatal) => Event::Failed(fatal),
         };
         self.tell(event);
@@ -105,17 +100,20 @@ impl<R: Read> Receiver<R> {
         let _gone = self.events.send(event);
     }
 
-    fn session(&mut self) -> Result<Totals, Fatal> {
-        let mut lists = Decoder::new(self.form);
-        self.first_list(&mut lists)?;
-        let mut list_ended = !self.form.segments();
-        let (mut done, mut totals) = (0, Totals::default());
+    fn session(&mut self, first: Part) -> Result<(), Fatal> {
+        self.add(first);
+        let (segments, protocol) = (self.lists.form.segments(), self.lists.form.protocol);
+        let mut list_ended = !segments;
+        let mut done = 0;
         if list_ended {
             self.tell(Event::ListEnd);
         }
         loop {
             match self.ndx.read(&mut self.input)? {
-                Ndx::Segment(dir) if !list_ended => self.segment(&mut lists, dir)?,
+                Ndx::Segment(dir) if !list_ended => {
+                    let part = self.lists.segment(dir, &mut self.input)?;
+                    self.add(part);
+                }
                 Ndx::ListEnd if !list_ended => {
                     list_ended = true;
                     self.tell(Event::ListEnd);
@@ -125,113 +123,52 @@ impl<R: Read> Receiver<R> {
                 Ndx::File(ndx) => self.record(ndx)?,
                 Ndx::Done => {
                     done += 1;
-                    self.forget_first();
+                    self.lists.forget_first();
                     self.tell(Event::Answer);
-                    let last_but_goodbye = self.segments + 2;
-                    if list_ended && done == last_but_goodbye && self.context.side == Side::Client {
-                        totals = Totals::read(&mut self.input)?;
+                    let last_but_goodbye = self.lists.count() + 2;
+                    if list_ended && done == last_but_goodbye && self.context.terms.side() == Side::Client {
+                        self.totals()?;
                     }
-                    let all = last_but_goodbye + usize::from(self.form.protocol >= 31);
+                    let all = last_but_goodbye + usize::from(protocol >= 31);
                     if list_ended && done == all {
-                        return Ok(totals);
+                        return Ok(());
                     }
                 }
             }
         }
     }
 
-    fn first_list(&mut self, lists: &mut Decoder) -> Result<(), Fatal> {
-        let start = u32::from(self.form.segments());
-        let (list, end) = lists.read_first(start, &mut self.input)?;
-        self.check_rename(&list)?;
-        // The root of the transfer is a directory whose contents come with it.
-        let root = list.entries().first().is_some_and(|entry| list.path(entry) == b".");
-        self.add(list, end.io_error, (self.form.segments() && root).then_some(0), lists);
+    /// What a server counted.
+    fn totals(&mut self) -> Result<(), WireError> {
+        let totals = Totals::read(&mut self.input)?;
+        self.outcome.list_time = u64::try_from(totals.built).unwrap_or(0);
         Ok(())
     }
 
-    /// A destination that is a file's new name takes one file.
-    fn check_rename(&self, list: &FileList) -> Result<(), Fatal> {
-        let one = list.entries().len() == 1 && list.entries().iter().all(|entry| !entry.is_dir());
-        if self.context.rename.is_some() && !one {
-            return Err(Fatal::Other(ExitCode::FileSelect, "the destination must be a directory".into()));
-        }
-        Ok(())
-    }
-
-    fn segment(&mut self, lists: &mut Decoder, dir: u32) -> Result<(), Fatal> {
-        let number = dir as usize;
-        let Some(dir) = self.tree.get_mut(number).filter(|dir| !dir.came) else {
-            return Err(WireError::bad("the contents of a directory that is not known or came already").into());
-        };
-        dir.came = true;
-        let path = dir.path.clone();
-        let start = self.lists.back().map_or(1, |(list, _)| list.end().saturating_add(1));
-        let (list, end) = lists.read_segment(start, &path, &mut self.input)?;
-        self.add(list, end.io_error, Some(number), lists);
-        Ok(())
-    }
-
-    fn add(&mut self, mut list: FileList, io_error: u32, dir: Option<usize>, lists: &Decoder) {
-        self.context.io_error.fetch_or(io_error, std::sync::atomic::Ordering::Relaxed);
-        self.map_ids(&mut list, lists);
-        if let Some(dir) = dir.and_then(|dir| self.tree.get_mut(dir)) {
-            dir.came = true;
-        }
-        let root_comes = self.segments == 0 && dir == Some(0);
-        self.tree.extend(list.entries().iter().filter(|entry| entry.is_dir()).map(|entry| Dir {
-            path: list.path(entry).to_vec(),
-            xattrs: entry.xattrs.clone(),
-            // The later of two equal names has no contents.
-            came: !entry.active || (root_comes && list.path(entry) == b"."),
-        }));
-        let list = Arc::new(list);
-        self.lists.push_back((list.clone(), dir));
-        self.segments += 1;
-        self.tell(Event::Segment(list, dir));
-    }
-
-    /// From the sender's ids to ours.
-    fn map_ids(&self, list: &mut FileList, lists: &Decoder) {
-        let (ids, told) = (&self.context.ids, &lists.told);
-        if ids.is_numeric() {
-            return;
-        }
-        for entry in list.entries_mut() {
-            entry.uid = ids.user(entry.uid, told);
-            entry.gid = ids.group(entry.gid, told);
-            for acl in [&mut entry.acl, &mut entry.default_acl].into_iter().flatten() {
-                let mut mapped = (**acl).clone();
-                for named in &mut mapped.named {
-                    named.id = if named.user { ids.user(named.id, told) } else { ids.group(named.id, told) };
-                }
-                if mapped != **acl {
-                    *acl = Arc::new(mapped);
-                }
+    fn add(&mut self, part: Part) {
+        self.context.troubles.io_error.fetch_or(part.io_error, std::sync::atomic::Ordering::Relaxed);
+        self.outcome.list_size += part.size;
+        let (list, dir) = self.lists.add(part, &self.context.ids);
+        for entry in list.entries() {
+            self.outcome.files.add(entry.mode);
+            if matches!(entry.kind(), Kind::File | Kind::Symlink) {
+                self.outcome.total_size = self.outcome.total_size.saturating_add(entry.size);
             }
         }
-    }
-
-    /// The sender is done with the first segment; the last one stays to the end.
-    fn forget_first(&mut self) {
-        if self.form.segments() && self.lists.len() > 1 {
-            self.lists.pop_front();
-        }
-    }
-
-    fn find(&self, ndx: u32) -> Option<(Arc<FileList>, Entry)> {
-        let at = self.lists.partition_point(|(list, _)| list.start <= ndx);
-        let (list, _) = self.lists.get(at.checked_sub(1)?)?;
-        Some((list.clone(), list.get(ndx)?.clone()))
+        self.tell(Event::Segment(list, dir));
     }
 
     /// The sender's answer to a request, or the echo of what it was told.
     fn record(&mut self, ndx: u32) -> Result<(), Fatal> {
         let item = Item::read(&mut self.input)?;
-        let request = self.context.asked.take(ndx);
-        let found = self.find(ndx);
-        let xattrs = self.attributes(ndx, &item, found.as_ref().map(|(_, entry)| entry))?;
+        let found = self.lists.find(ndx);
         let transfer = item.flags.any(ItemFlags::TRANSFER);
+        self.show(ndx, &item, found.as_ref());
+        if self.context.terms.options.dry_run {
+            return Ok(());
+        }
+        let request = self.context.asked.take(ndx);
+        let xattrs = self.attributes(ndx, &item, found.as_ref().map(|(_, entry)| entry))?;
         match (request, found) {
             (Some(Request::Content { head, again }), Some((list, entry))) if transfer => {
                 self.content(ndx, &list, &entry, head, again, xattrs)
@@ -245,31 +182,46 @@ impl<R: Read> Receiver<R> {
         }
     }
 
+    /// Counts an item and shows it to the user.
+    fn show(&mut self, ndx: u32, item: &Item, found: Option<&(Arc<FileList>, Entry)>) {
+        let (mode, path, target) = match found {
+            Some((list, entry)) => (entry.mode, list.path(entry), list.target(entry)),
+            None => match self.lists.directory_of(ndx) {
+                Some(dir) => (dir.mode, &dir.path[..], &b""[..]),
+                None => return,
+            },
+        };
+        if item.flags.any(ItemFlags::NEW) {
+            self.outcome.created.add(mode);
+        }
+        if let (true, Some((_, entry))) = (item.flags.any(ItemFlags::TRANSFER), found) {
+            self.outcome.transferred += 1;
+            self.outcome.transferred_size = self.outcome.transferred_size.saturating_add(entry.size);
+        }
+        if let Some(screen) = &self.context.terms.screen {
+            screen.item(item, mode, path, target);
+        }
+    }
+
     /// The values of attributes that come with an item: the whole set of the file with them, if it has any.
     fn attributes(&mut self, ndx: u32, item: &Item, entry: Option<&Entry>) -> Result<Option<Xattrs>, Fatal> {
-        let short = !self.form.compat.has(Compat::AVOID_XATTR_OPTIM);
+        let short = !self.lists.form.compat.has(Compat::AVOID_XATTR_OPTIM);
         let left_out = short && item.flags.has(ItemFlags::NAME_FOLLOWS | ItemFlags::LOCAL);
-        if !self.form.xattrs || !item.flags.any(ItemFlags::XATTR) || left_out {
+        if !self.lists.form.xattrs || !item.flags.any(ItemFlags::XATTR) || left_out {
             return Ok(None);
         }
         let set = match entry {
             Some(entry) => entry.xattrs.clone(),
-            None => self.directory_of(ndx).and_then(|dir| dir.xattrs.clone()),
+            None => self.lists.directory_of(ndx).and_then(|dir| dir.xattrs.clone()),
         };
         let set = set.unwrap_or_default();
         Ok(Some(xattr::read_answer(&set, &mut self.input)?))
     }
 
-    /// The directory that the index before a segment stands for.
-    fn directory_of(&self, ndx: u32) -> Option<&Dir> {
-        let (_, dir) = self.lists.iter().find(|(list, _)| list.start == ndx.saturating_add(1))?;
-        self.tree.get((*dir)?)
-    }
-
     fn set_attributes(&mut self, ndx: u32, found: Option<&(Arc<FileList>, Entry)>, xattrs: Option<&Xattrs>) {
         let path = match found {
             Some((list, entry)) => Some(self.context.path(list.path(entry)).to_vec()),
-            None => self.directory_of(ndx).map(|dir| dir.path.clone()),
+            None => self.lists.directory_of(ndx).map(|dir| dir.path.clone()),
         };
         if let (Some(path), Some(xattrs)) = (&path, xattrs) {
             let set = self.dirs.parent(path).and_then(|(dir, name)| {
@@ -293,7 +245,7 @@ impl<R: Read> Receiver<R> {
         again: bool,
         xattrs: Option<Xattrs>,
     ) -> Result<(), Fatal> {
-        if SumHead::read(self.context.agreed.sum.len(), &mut self.input)? != head {
+        if SumHead::read(self.context.terms.agreed.sum.len(), &mut self.input)? != head {
             return Err(WireError::bad("an answer against another basis than the one that was sent").into());
         }
         let context = self.context.clone();
@@ -338,7 +290,7 @@ impl<R: Read> Receiver<R> {
         staged: Option<&Staged>,
         basis: Option<std::fs::File>,
     ) -> Result<Came, Fatal> {
-        let sparse = self.context.options.sparse;
+        let sparse = self.context.terms.options.sparse;
         let Buffers { data, gathered, basis: old } = &mut self.buffers;
         let mut blocks = basis.map(|file| Blocks::new(file, std::mem::take(old)));
         let mut content = Content::new(staged.and_then(Staged::file), sparse, gathered);
@@ -346,9 +298,13 @@ impl<R: Read> Receiver<R> {
         loop {
             let piece = match self.tokens.next(&mut self.input, data)? {
                 Token::End => break,
-                Token::Data => &data[..],
+                Token::Data => {
+                    self.outcome.literal = self.outcome.literal.saturating_add(data.len() as u64);
+                    &data[..]
+                }
                 Token::Match(block) if block < head.count => {
                     let len = head.block_len(block) as usize;
+                    self.outcome.matched = self.outcome.matched.saturating_add(len as u64);
                     let found = blocks.as_mut().map(|blocks| blocks.get(head.offset(block), len));
                     let Some(Ok(found)) = found else {
                         // The digest will not be right either; zlib's history must go on all the same.
@@ -369,7 +325,7 @@ impl<R: Read> Receiver<R> {
             *old = blocks.into_buffer();
         }
         let mut theirs = [0; crate::delta::digest::DIGEST_MAX];
-        let theirs = &mut theirs[..self.context.agreed.sum.len()];
+        let theirs = &mut theirs[..self.context.terms.agreed.sum.len()];
         self.input.exact(theirs)?;
         let ours: Sum = self.whole.finish();
         Ok(if readable && ours.as_bytes() == theirs { Came::Right } else { Came::Wrong })
@@ -390,7 +346,7 @@ impl<R: Read> Receiver<R> {
             let old = if xattrs.0.is_empty() { None } else { Inode::at(dir, name).ok() };
             let new = NewXattrs { xattrs: &xattrs, old: old.as_ref() };
             apply(&self.context, &mut inode, entry, path, Some(new), Times::Always);
-            if self.context.options.fsync { Ok(rustix::fs::fsync(file)?) } else { Ok(()) }
+            if self.context.terms.options.fsync { Ok(rustix::fs::fsync(file)?) } else { Ok(()) }
         });
         match prepared.and_then(|()| staged.publish()) {
             Ok(()) => Ok(true),

@@ -15,8 +15,7 @@ use crate::delta::digest::Whole;
 use crate::delta::matcher::{self, Matcher, Sink};
 use crate::directories::Directories;
 use crate::exit::Fatal;
-use crate::options::Options;
-use crate::session::Agreed;
+use crate::session::{Agreed, Terms};
 use crate::stream::Mux;
 use crate::wire::flist::FileList;
 use crate::wire::frame::{Message, io_error};
@@ -29,6 +28,8 @@ pub(super) struct Answers<'a> {
     source: &'a Source,
     list: FileList,
     agreed: Agreed,
+    /// Items are answered, contents are not sent.
+    dry_run: bool,
     dirs: Directories,
     tokens: TokenWriter,
     whole: Whole,
@@ -36,12 +37,14 @@ pub(super) struct Answers<'a> {
 }
 
 impl<'a> Answers<'a> {
-    pub(super) fn new(source: &'a Source, options: &Options, agreed: Agreed, list: FileList) -> Result<Self, Fatal> {
+    pub(super) fn new(source: &'a Source, terms: &Terms, list: FileList) -> Result<Self, Fatal> {
+        let Terms { options, agreed, .. } = terms;
         Ok(Self {
             source,
             list,
-            agreed,
-            dirs: Directories::new(source.root.clone()),
+            agreed: *agreed,
+            dry_run: options.dry_run,
+            dirs: Directories::new(Some(source.root.clone())),
             tokens: TokenWriter::new(agreed.compression, agreed.protocol, options.compress_level)?,
             whole: agreed.sum.whole(),
             matcher: Matcher::default(),
@@ -63,7 +66,7 @@ impl<'a> Answers<'a> {
         if transfer && entry.kind() != Kind::File {
             return Err(WireError::bad("a request for the content of something that is no file").into());
         }
-        let file = if transfer {
+        let file = if transfer && !self.dry_run {
             match self.open(&path) {
                 Ok(file) => Some(file),
                 Err(error) => {
@@ -75,7 +78,9 @@ impl<'a> Answers<'a> {
         } else {
             None
         };
-        session.observer.item(&request.item, entry.mode, &path, self.list.target(&entry));
+        if let Some(screen) = &session.terms.screen {
+            screen.item(&request.item, entry.mode, &path, self.list.target(&entry));
+        }
         if request.item.flags.any(ItemFlags::NEW) {
             session.outcome.created.add(entry.mode);
         }
@@ -85,9 +90,11 @@ impl<'a> Answers<'a> {
         if let Some(numbers) = &request.xattrs {
             self.xattrs(&path, numbers, session, data);
         }
-        if let Some(file) = file {
+        if transfer {
             session.outcome.transferred += 1;
             session.outcome.transferred_size += entry.size;
+        }
+        if let Some(file) = file {
             self.content(&path, &file, request, session, out)?;
         }
         Ok(out.flush_if_full()?)

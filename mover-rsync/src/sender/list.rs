@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use volsync_common::dest::Directory;
 use volsync_common::meta::{Acl, Acls, Inode};
-use volsync_common::path::Shown;
+use volsync_common::path::{RelPath, Shown};
 use volsync_common::walk::{Event, Kind, Stat, WalkOptions, walk_with_mount_points};
 
 use super::source::Source;
@@ -14,8 +14,10 @@ use crate::accounts::Accounts;
 use crate::delta::digest::SumKind;
 use crate::directories::Directories;
 use crate::exit::{ExitCode, Fatal};
+use crate::filter::Filter;
 use crate::options::Options;
-use crate::session::Agreed;
+use crate::outcome::Counts;
+use crate::session::Terms;
 use crate::stream::Mux;
 use crate::wire::acl::WireAcl;
 use crate::wire::flist::{Encoder, FileList, NewEntry};
@@ -27,35 +29,6 @@ const WALKERS: usize = 2;
 
 const ACCESS: &[u8] = b"system.posix_acl_access";
 const DEFAULT: &[u8] = b"system.posix_acl_default";
-
-/// Files by kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Regular files.
-    pub files: u64,
-    /// Directories.
-    pub directories: u64,
-    /// Symbolic links.
-    pub symlinks: u64,
-    /// Devices.
-    pub devices: u64,
-    /// Fifos and sockets.
-    pub specials: u64,
-}
-
-impl Counts {
-    /// Counts one with this mode.
-    pub fn add(&mut self, mode: u32) {
-        let number = match mode & 0o170_000 {
-            0o100_000 => &mut self.files,
-            0o040_000 => &mut self.directories,
-            0o120_000 => &mut self.symlinks,
-            0o060_000 | 0o020_000 => &mut self.devices,
-            _ => &mut self.specials,
-        };
-        *number += 1;
-    }
-}
 
 /// The list as it was sent, sorted.
 #[derive(Debug, Default)]
@@ -73,20 +46,21 @@ pub(super) struct Listing {
 /// Walks the source and sends the list.
 pub(super) fn send<W: Write>(
     source: &Source,
-    options: &Options,
-    agreed: Agreed,
+    terms: &Terms,
     accounts: &Accounts,
     out: &mut Mux<W>,
 ) -> Result<Listing, Fatal> {
+    let Terms { options, agreed, filter, .. } = terms;
     let started = Instant::now();
     let before = out.written();
     let mut lister = Lister {
         source,
         options,
+        filter,
         accounts,
         encoder: Encoder::new(agreed.list(options)),
         list_sum: agreed.list_sum,
-        dirs: Directories::new(source.root.clone()),
+        dirs: Directories::new(Some(source.root.clone())),
         links: HashMap::new(),
         listing: Listing { list: FileList::new(0), ..Listing::default() },
     };
@@ -103,6 +77,7 @@ pub(super) fn send<W: Write>(
 struct Lister<'a> {
     source: &'a Source,
     options: &'a Options,
+    filter: &'a Filter,
     accounts: &'a Accounts,
     encoder: Encoder,
     list_sum: SumKind,
@@ -124,7 +99,7 @@ impl Lister<'_> {
         }
         let options =
             WalkOptions { one_file_system: self.options.one_file_system, follow_links: false, threads: WALKERS };
-        let walk = walk_with_mount_points(&self.source.path, options)
+        let walk = walk_with_mount_points(&self.source.path, options, self.keep())
             .map_err(|error| Fatal::Other(ExitCode::FileSelect, format!("cannot read the source: {error}")))?;
         let root = *walk.root();
         self.add(b".", &root, out.data());
@@ -139,6 +114,12 @@ impl Lister<'_> {
             out.flush_if_full()?;
         }
         Ok(())
+    }
+
+    /// What the filter does not hide. The directory or file that the user named is always sent.
+    fn keep(&self) -> impl Fn(&RelPath, Kind, &Stat) -> bool + Send + Sync + 'static {
+        let (filter, source) = (self.filter.clone(), self.source.clone());
+        move |path, kind, _| !filter.hides(&source.listed(path), kind == Kind::Directory)
     }
 
     /// Something could not be read; the list goes on.

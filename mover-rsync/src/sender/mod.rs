@@ -13,20 +13,21 @@ mod requests;
 mod source;
 
 use std::io::{Read, Write};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 
-pub use list::Counts;
 pub use source::Source;
 
 use crate::accounts::Accounts;
 use crate::exit::{ExitCode, Fatal};
-use crate::options::Options;
-use crate::session::Agreed;
+use crate::outcome::Outcome;
+use crate::session::Terms;
 use crate::stream::{Demux, Mux};
-use crate::wire::frame::{Message, io_error};
-use crate::wire::item::Item;
+use crate::wire::WireError;
+use crate::wire::frame::Message;
+use crate::wire::handshake::Side;
 use crate::wire::ndx::{Ndx, NdxState};
-use crate::wire::stats::Deleted;
+use crate::wire::stats::{Deleted, Totals};
 use answer::Answers;
 use list::Listing;
 use requests::{Heard, Requests};
@@ -34,86 +35,35 @@ use requests::{Heard, Requests};
 /// Requests that are read ahead. Each may have block sums of a few MiB.
 const AHEAD: usize = 64;
 
-/// What happens, for whoever shows it to people.
-pub trait Observer {
-    /// An item: something of the list that changes. `target` is that of a link.
-    fn item(&mut self, item: &Item, mode: u32, path: &[u8], target: &[u8]);
-    /// The receiving side deleted a path; that of a directory ends with NUL.
-    fn deleted(&mut self, path: &[u8]);
-}
-
-/// How a transfer went that came to its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Error bits of ours.
-    pub io_error: u32,
-    /// The receiving side told of a failure.
-    pub failed: bool,
-    /// Files of the list, by kind.
-    pub files: Counts,
-    /// Files that the receiving side did not have, by kind.
-    pub created: Counts,
-    /// What the receiving side deleted.
-    pub deleted: Deleted,
-    /// Regular files that were sent.
-    pub transferred: u64,
-    /// Bytes of all files.
-    pub total_size: u64,
-    /// Bytes of the files that were sent.
-    pub transferred_size: u64,
-    /// Bytes of those that were sent as they are.
-    pub literal: u64,
-    /// Bytes of those that the receiving side had.
-    pub matched: u64,
-    /// Bytes of the file list.
-    pub list_size: u64,
-    /// Milliseconds of building and sending the list.
-    pub list_time: u64,
-}
-
-impl Outcome {
-    /// The exit code.
-    pub fn code(&self) -> ExitCode {
-        if self.failed || self.io_error & io_error::GENERAL != 0 {
-            ExitCode::Partial
-        } else if self.io_error & io_error::VANISHED != 0 {
-            ExitCode::Vanished
-        } else if self.io_error & io_error::DELETE_LIMIT != 0 {
-            ExitCode::DeleteLimit
-        } else {
-            ExitCode::Success
-        }
-    }
-}
-
 /// Sends `source` after the handshake and the filter rules.
 pub fn run<R: Read + Send + 'static, W: Write>(
     source: &Source,
-    options: &Options,
-    agreed: Agreed,
+    terms: &Terms,
     accounts: &Accounts,
     mut input: Demux<R>,
     out: &mut Mux<W>,
-    observer: &mut dyn Observer,
 ) -> Result<Outcome, Fatal> {
     let (sender, heard) = mpsc::sync_channel(AHEAD);
-    let messages = sender.clone();
-    input.framed(Box::new(move |message| requests::heard(message, &messages)));
-    let requests = Requests::new(options, agreed, input, sender);
+    let (messages, side) = (sender.clone(), terms.side());
+    input.framed(Box::new(move |message| requests::heard(message, side, &messages)));
+    let received = input.received();
+    let requests = Requests::new(terms, input, sender);
     let thread = std::thread::Builder::new().name("requests".into()).spawn(move || requests.run());
     thread.map_err(|error| Fatal::Other(ExitCode::StartClient, format!("cannot start a thread: {error}")))?;
-    let listing = list::send(source, options, agreed, accounts, out)?;
-    Session { options, agreed, heard, ndx: NdxState::default(), outcome: Outcome::default(), observer }
-        .run(source, listing, out)
+    let listing = list::send(source, terms, accounts, out)?;
+    let (ndx, outcome) = (NdxState::default(), Outcome::default());
+    Session { terms, heard, received, ndx, outcome, deleted: None }.run(source, listing, out)
 }
 
 struct Session<'a> {
-    options: &'a Options,
-    agreed: Agreed,
+    terms: &'a Terms,
     heard: mpsc::Receiver<Heard>,
+    /// Bytes that came.
+    received: Arc<AtomicU64>,
     ndx: NdxState,
     outcome: Outcome,
-    observer: &'a mut dyn Observer,
+    /// What the receiving side says to have deleted.
+    deleted: Option<Deleted>,
 }
 
 /// How often the receiving side says "done" before the goodbyes: after its requests, after second tries, and after
@@ -128,7 +78,7 @@ impl Session<'_> {
         self.outcome.list_time = listing.time;
         self.outcome.io_error = listing.io_error;
         let listed = listing.io_error;
-        let mut answers = Answers::new(source, self.options, self.agreed, listing.list)?;
+        let mut answers = Answers::new(source, self.terms, listing.list)?;
         let mut done = 0;
         while done < PHASES {
             match self.next(out)? {
@@ -146,35 +96,62 @@ impl Session<'_> {
             out.message(&Message::IoError(self.outcome.io_error));
         }
         self.ndx.write(Ndx::Done, out.data());
+        if self.terms.side() == Side::Server {
+            self.totals(out).write(out.data());
+        }
         self.goodbye(out)?;
+        self.outcome.deleted = self.deleted.unwrap_or_default();
         Ok(self.outcome)
+    }
+
+    /// What a client is told at the end.
+    fn totals<W: Write>(&self, out: &Mux<W>) -> Totals {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        Totals {
+            read: number(self.received.load(Ordering::Relaxed)),
+            written: number(out.written()),
+            size: number(self.outcome.total_size),
+            built: number(self.outcome.list_time),
+            sent: 0,
+        }
     }
 
     /// Late deletions, then the end.
     fn goodbye<W: Write>(&mut self, out: &mut Mux<W>) -> Result<(), Fatal> {
-        let mut left = if self.agreed.protocol >= 31 { 2 } else { 1 };
+        let mut left = if self.terms.agreed.protocol >= 31 { 2 } else { 1 };
         while left > 0 {
             match self.next(out)? {
                 Heard::Done => {
                     left -= 1;
                     if left > 0 {
+                        self.repeat_deletions(out.data());
                         self.ndx.write(Ndx::Done, out.data());
                     }
                 }
-                Heard::Item(_) => {
-                    return Err(crate::wire::WireError::bad("a request after the last phase").into());
-                }
+                Heard::Item(_) => return Err(WireError::bad("a request after the last phase").into()),
                 other => self.aside(other)?,
             }
         }
         Ok(out.flush()?)
     }
 
+    /// A server tells its client what the client told; stock clients count on it.
+    fn repeat_deletions(&mut self, out: &mut Vec<u8>) {
+        if let (Side::Server, Some(deleted)) = (self.terms.side(), &self.deleted) {
+            self.ndx.write(Ndx::DeleteStats, out);
+            deleted.write(out);
+        }
+    }
+
     /// What is neither a request nor the end of a phase.
     fn aside(&mut self, heard: Heard) -> Result<(), Fatal> {
         match heard {
-            Heard::DeleteStats(deleted) => self.outcome.deleted = deleted,
-            Heard::Deleted(path) => self.observer.deleted(&path),
+            Heard::DeleteStats(deleted) => self.deleted = Some(deleted),
+            Heard::Deleted(path) => {
+                if let Some(screen) = &self.terms.screen {
+                    screen.deleted(&path);
+                }
+            }
             Heard::Failed => self.outcome.failed = true,
             Heard::IoError(bits) => self.outcome.io_error |= bits,
             Heard::Ended(fatal) => return Err(fatal),
@@ -189,8 +166,8 @@ impl Session<'_> {
             return Ok(heard);
         }
         out.flush()?;
-        let ended = || Fatal::from(crate::wire::WireError::Ended);
-        let half = self.options.timeout.div_ceil(2);
+        let ended = || Fatal::from(WireError::Ended);
+        let half = self.terms.options.timeout.div_ceil(2);
         if half == 0 {
             // The reading thread always ends with a word, and the connection has keep-alives of its own.
             return self.heard.recv().map_err(|_| ended());

@@ -5,11 +5,10 @@ use std::sync::mpsc::SyncSender;
 
 use crate::delta::matcher::BlockTable;
 use crate::exit::Fatal;
-use crate::options::Options;
-use crate::session::Agreed;
+use crate::session::{Agreed, Terms};
 use crate::stream::Demux;
 use crate::wire::frame::{Message, Tag};
-use crate::wire::handshake::Compat;
+use crate::wire::handshake::{Compat, Side};
 use crate::wire::item::{Item, ItemFlags};
 use crate::wire::ndx::{Ndx, NdxState};
 use crate::wire::stats::Deleted;
@@ -50,13 +49,13 @@ pub(super) enum Heard {
 }
 
 /// What is done with messages, in this thread.
-pub(super) fn heard(message: Message, to: &SyncSender<Heard>) -> Result<(), WireError> {
+pub(super) fn heard(message: Message, side: Side, to: &SyncSender<Heard>) -> Result<(), WireError> {
     let heard = match message {
         Message::Deleted(path) => Heard::Deleted(path),
         Message::IoError(bits) => Heard::IoError(bits),
         Message::ErrorExit(code) => return Err(WireError::PeerExit(code.unwrap_or(0))),
         Message::Text { tag, text } => {
-            crate::report::relay(tag, &text);
+            crate::report::relay(side, tag, &text);
             if tag != Tag::ErrorXfer {
                 return Ok(());
             }
@@ -74,11 +73,15 @@ pub(super) struct Requests<R> {
     ndx: NdxState,
     agreed: Agreed,
     xattrs: bool,
+    /// Nothing is transferred, so nothing but items is asked for.
+    dry_run: bool,
 }
 
 impl<R: Read> Requests<R> {
-    pub(super) fn new(options: &Options, agreed: Agreed, input: Demux<R>, to: SyncSender<Heard>) -> Self {
-        Self { input, to, ndx: NdxState::default(), agreed, xattrs: options.xattrs }
+    pub(super) fn new(terms: &Terms, input: Demux<R>, to: SyncSender<Heard>) -> Self {
+        let Terms { options, agreed, .. } = terms;
+        let (xattrs, dry_run) = (options.xattrs, options.dry_run);
+        Self { input, to, ndx: NdxState::default(), agreed: *agreed, xattrs, dry_run }
     }
 
     /// Reads until the last "done".
@@ -107,6 +110,9 @@ impl<R: Read> Requests<R> {
 
     fn request(&mut self, ndx: u32) -> Result<Request, WireError> {
         let item = Item::read(&mut self.input)?;
+        if self.dry_run {
+            return Ok(Request { ndx, item, xattrs: None, basis: None });
+        }
         let short = !self.agreed.compat.has(Compat::AVOID_XATTR_OPTIM);
         let left_out = short && item.flags.has(ItemFlags::NAME_FOLLOWS | ItemFlags::LOCAL);
         let with_xattrs = self.xattrs && item.flags.any(ItemFlags::XATTR) && !left_out;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use volsync_common::dest::{Dest, DestOptions};
 use volsync_common::path::Shown;
 
+use crate::directories::named;
 use crate::exit::{ExitCode, Fatal};
 
 /// An open source. Nothing in it is reached by following links.
@@ -26,16 +27,16 @@ impl Source {
     /// Opens what the user named: `dir/` and `dir/.` mean the contents of a directory, `dir` the directory with its
     /// name.
     pub fn open(path: &Path) -> Result<Self, Fatal> {
-        let bytes = path.as_os_str().as_bytes();
-        let contents = bytes.ends_with(b"/") || bytes.ends_with(b"/.") || matches!(bytes, b"." | b".." | b"");
-        Self::try_open(path, contents || bytes.ends_with(b"/..")).map_err(|error| {
-            Fatal::Other(ExitCode::Partial, format!("cannot read the source {}: {error}", Shown(bytes)))
+        Self::try_open(path).map_err(|error| {
+            let shown = Shown(path.as_os_str().as_bytes());
+            Fatal::Other(ExitCode::Partial, format!("cannot read the source {shown}: {error}"))
         })
     }
 
-    fn try_open(path: &Path, contents: bool) -> io::Result<Self> {
+    fn try_open(path: &Path) -> io::Result<Self> {
         let open = |path: &Path| Dest::open(path, DestOptions::default());
-        let name = path.file_name().map(|name| name.as_bytes().to_vec()).filter(|_| !contents);
+        let name = named(path.as_os_str().as_bytes()).map(<[u8]>::to_vec);
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         // A link to a directory is a link, unless a slash follows it.
         let is_dir = std::fs::symlink_metadata(path)?.is_dir();
         match name {

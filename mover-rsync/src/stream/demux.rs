@@ -58,6 +58,11 @@ impl<R: Read> Demux<R> {
         self.received.clone()
     }
 
+    /// Bytes that were read of what came, frames included.
+    pub fn taken(&self) -> u64 {
+        self.received.load(Ordering::Relaxed) - (self.end - self.at) as u64
+    }
+
     /// Takes bytes as they come, without looking at frames.
     fn raw(&mut self, mut buf: &mut [u8]) -> Result<(), WireError> {
         while !buf.is_empty() {

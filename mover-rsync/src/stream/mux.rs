@@ -1,6 +1,7 @@
 //! The outgoing direction.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use crate::wire::WireError;
 use crate::wire::frame::{HEADER, Message, Tag, header};
@@ -18,6 +19,32 @@ pub struct Mux<W> {
     open: usize,
     framed: bool,
     written: u64,
+    pace: Option<Pace>,
+}
+
+/// Keeps the average rate below a limit.
+#[derive(Debug)]
+struct Pace {
+    /// Bytes a second.
+    rate: u64,
+    /// Bytes that were sent ahead of the limit, at `since`.
+    debt: u64,
+    since: Instant,
+}
+
+/// Shorter pauses are put off.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+impl Pace {
+    /// How long to wait after sending so many bytes; time without output makes up for nothing that comes later.
+    fn after(&mut self, sent: u64, now: Instant) -> Duration {
+        let passed = u64::try_from(now.duration_since(self.since).as_micros()).unwrap_or(u64::MAX);
+        let paid = passed.saturating_mul(self.rate) / 1_000_000;
+        self.debt = self.debt.saturating_sub(paid).saturating_add(sent);
+        self.since = now;
+        let pause = Duration::from_micros(self.debt.saturating_mul(1_000_000) / self.rate);
+        if pause < SHORTEST { Duration::ZERO } else { pause }
+    }
 }
 
 impl<W: Write> Mux<W> {
@@ -25,7 +52,13 @@ impl<W: Write> Mux<W> {
     pub fn new(sink: W) -> Self {
         let mut buffer = Vec::with_capacity(2 * FULL);
         buffer.resize(HEADER, 0);
-        Self { sink, buffer, open: 0, framed: false, written: 0 }
+        Self { sink, buffer, open: 0, framed: false, written: 0, pace: None }
+    }
+
+    /// Keeps below `rate` KiB a second on average; 0 is without limit.
+    pub fn limit(&mut self, rate: u64) {
+        let rate = rate.saturating_mul(1024);
+        self.pace = (rate > 0).then(|| Pace { rate, debt: 0, since: Instant::now() });
     }
 
     /// From here on there are frames. What was gathered must be sent before.
@@ -55,6 +88,9 @@ impl<W: Write> Mux<W> {
         let bytes = self.buffer.get(start..).unwrap_or_default();
         self.written += bytes.len() as u64;
         let sent = if bytes.is_empty() { Ok(()) } else { self.sink.write_all(bytes).and_then(|()| self.sink.flush()) };
+        if let Some(pace) = &mut self.pace {
+            std::thread::sleep(pace.after(bytes.len() as u64, Instant::now()));
+        }
         self.buffer.clear();
         self.reopen();
         sent.map_err(broken)
@@ -100,4 +136,21 @@ impl<W: Write> Mux<W> {
 /// A peer that is gone is found by writing as well as by reading.
 fn broken(error: std::io::Error) -> WireError {
     if error.kind() == std::io::ErrorKind::BrokenPipe { WireError::Ended } else { WireError::Io(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_average_rate_is_kept() {
+        let start = Instant::now();
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        let mut pace = Pace { rate: 1_000_000, debt: 0, since: start };
+        assert_eq!(pace.after(50_000, at(0)), Duration::ZERO);
+        assert_eq!(pace.after(150_000, at(0)), Duration::from_millis(200));
+        assert_eq!(pace.after(100_000, at(200)), Duration::from_millis(100));
+        // An hour of silence is no credit.
+        assert_eq!(pace.after(500_000, at(3_600_000)), Duration::from_millis(500));
+    }
 }

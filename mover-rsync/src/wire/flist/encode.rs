@@ -9,7 +9,7 @@ use super::ids::{Names, Used, sendable, write_name};
 use super::{Entry, FileList, ListOptions, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, Span, bits};
 
 /// What a sender knows of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewEntry<'a> {
     /// Below the root of the transfer, `.` for the root itself.
     pub path: &'a [u8],

@@ -1,4 +1,4 @@
-//! Pushes between the real rsync and ours, in both roles, compared entry by entry.
+//! Transfers between the real rsync and ours, in all roles, compared entry by entry.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs;
@@ -8,7 +8,9 @@ use std::process::Command;
 
 use tempfile::TempDir;
 use volsync_tests::process::run;
-use volsync_tests::rsync::{End, NO_XATTRS, PAIRS, Shell, Sshd, VOLSYNC, assert_same, items, push, push_command};
+use volsync_tests::rsync::{
+    End, NO_XATTRS, PAIRS, Shell, Sshd, VOLSYNC, assert_same, command, command_of, items, transfer,
+};
 use volsync_tests::tree::{Ignore, Tree};
 use volsync_tests::volume::{Names, Random, awkward, plain, shell};
 
@@ -54,13 +56,13 @@ fn everything_is_kept_copied_changed_and_left_alone() {
         let options = format!("{VOLSYNC} -X");
         let (from, to) = (contents(source.path()), destination.path());
         shell(to, "mkdir -p old/deep; echo > old/deep/file; ln -s x old/link; mkdir plain");
-        let first = push(&remote, pair, &options, &from, to).success();
+        let first = transfer(&remote, pair, &options, &from, to).success();
         assert!(items(&first).contains(&"*deleting   old/deep/file".to_owned()), "{first}");
         assert_same(source.path(), to, Ignore::default());
         change(source.path());
-        push(&remote, pair, &options, &from, to).success();
+        transfer(&remote, pair, &options, &from, to).success();
         assert_same(source.path(), to, Ignore::default());
-        let last = push(&remote, pair, &options, &from, to).success();
+        let last = transfer(&remote, pair, &options, &from, to).success();
         assert_eq!(items(&last), Vec::<String>::new(), "{pair:?}");
     }
 }
@@ -72,7 +74,7 @@ fn volsyncs_options_over_a_real_sshd() {
         let (source, destination) = volume();
         let from = contents(source.path());
         for _ in 0..2 {
-            let outcome = push(&remote, pair, VOLSYNC, &from, destination.path()).success();
+            let outcome = transfer(&remote, pair, VOLSYNC, &from, destination.path()).success();
             // What the controller picks out for its status.
             let text = outcome.text();
             assert!(text.lines().any(|line| line.starts_with("sent ") && line.contains(" bytes  received ")), "{text}");
@@ -137,7 +139,7 @@ fn every_digest_compression_and_way_of_working_agrees() {
             let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
             pair_of_contents(source.path(), destination.path());
             let all = format!("-aHAX --delete --stats {option}");
-            let outcome = push(&remote, pair, &all, &contents(source.path()), destination.path()).success();
+            let outcome = transfer(&remote, pair, &all, &contents(source.path()), destination.path()).success();
             if !option.split(' ').any(|word| word == "-c" || word == "-I") {
                 shell(source.path(), "echo -n old > 'same time'; touch -d @9 'same time'");
             }
@@ -157,11 +159,12 @@ fn digits(text: &str) -> u64 {
 #[test]
 fn old_protocols_of_the_real_client_are_spoken() {
     let remote = Shell::local();
-    for option in ["--protocol=30", "--protocol=31", "--protocol=30 -z", "--no-inc-recursive", "--secluded-args"] {
+    let options = ["--protocol=30", "--protocol=31", "--protocol=30 -z", "--no-inc-recursive", "--secluded-args"];
+    let stock = PAIRS.into_iter().filter(|pair| pair.client == End::Stock);
+    for (pair, option) in stock.flat_map(|pair| options.map(|option| (pair, option))) {
         let (source, destination) = volume();
         let options = format!("-aAHSxX --delete {option}");
-        let ours = (End::Stock, End::Ours);
-        let outcome = push(&remote, ours, &options, &contents(source.path()), destination.path());
+        let outcome = transfer(&remote, pair, &options, &contents(source.path()), destination.path());
         if option == "--secluded-args" {
             // Upstream's restricted shell does not take them either.
             assert!(outcome.code() != 0 && outcome.text().contains("-s is not supported"), "{outcome}");
@@ -173,7 +176,7 @@ fn old_protocols_of_the_real_client_are_spoken() {
         assert_same(source.path(), destination.path(), ignore);
     }
     let (source, destination) = volume();
-    let old = push(&remote, (End::Stock, End::Ours), "-a --protocol=29", &contents(source.path()), destination.path());
+    let old = transfer(&remote, PAIRS[0], "-a --protocol=29", &contents(source.path()), destination.path());
     assert_ne!(old.code(), 0);
     assert!(old.text().contains("at least 30"), "{old}");
 }
@@ -186,7 +189,7 @@ fn many_files_in_many_directories_arrive() {
         plain(source.path(), 5, 4000, 300, 0..3000);
         shell(source.path(), "touch -d @1111111111.5 d* .");
         for _ in 0..2 {
-            push(&remote, pair, "-a --delete", &contents(source.path()), destination.path()).success();
+            transfer(&remote, pair, "-a --delete", &contents(source.path()), destination.path()).success();
             assert_same(source.path(), destination.path(), Ignore::default());
             // Another second: a directory that differs in less is left alone, by the real rsync too.
             shell(
@@ -205,13 +208,19 @@ fn a_directory_or_a_file_can_be_named() {
         let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         shell(source.path(), "mkdir -p d/e; echo 1 > d/e/f; echo 2 > g; touch -d @7 d d/e");
         let named = |name: &str| source.path().join(name).display().to_string();
-        push(&remote, pair, "-a", &named("d"), destination.path()).success();
-        push(&remote, pair, "-a", &named("g"), destination.path()).success();
+        transfer(&remote, pair, "-a", &named("d"), destination.path()).success();
+        transfer(&remote, pair, "-a", &named("g"), destination.path()).success();
         let ignore = Ignore { directory_times: true, ..Ignore::default() };
         assert_same(source.path(), destination.path(), ignore);
         let new = destination.path().join("new");
-        push(&remote, pair, "-a", &contents(&source.path().join("d")), &new).success();
+        transfer(&remote, pair, "-a", &contents(&source.path().join("d")), &new).success();
         assert_same(&source.path().join("d"), &new, Ignore::default());
+        // A file alone gets the name that the user gave, whether there is something of that name or not.
+        for (file, content) in [("g", "2\n"), ("d/e/f", "1\n")] {
+            let renamed = destination.path().join("renamed");
+            transfer(&remote, pair, "-aI", &named(file), &renamed).success();
+            assert_eq!(fs::read_to_string(renamed).unwrap(), content);
+        }
     }
 }
 
@@ -220,7 +229,7 @@ fn holes_stay_holes() {
     let remote = Shell::local();
     for pair in PAIRS {
         let (source, destination) = volume();
-        push(&remote, pair, VOLSYNC, &contents(source.path()), destination.path()).success();
+        transfer(&remote, pair, VOLSYNC, &contents(source.path()), destination.path()).success();
         let blocks = fs::metadata(destination.path().join("sparse")).unwrap().blocks();
         assert!(blocks <= 64, "{blocks} blocks of 512 bytes for six bytes");
     }
@@ -238,7 +247,9 @@ fn unprivileged(mut command: Command) -> Command {
 #[test]
 fn what_cannot_be_read_ends_with_23_and_deletes_nothing() {
     let remote = Shell::local();
-    for pair in PAIRS.into_iter().filter(|(client, _)| *client == End::Ours) {
+    // The real rsync deletes here and there before it knows of an error, where it sends its list in segments.
+    let safe = PAIRS.into_iter().filter(|pair| pair.sender() == End::Ours || pair.client == End::Ours);
+    for pair in safe {
         let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         shell(
             source.path(),
@@ -246,7 +257,7 @@ fn what_cannot_be_read_ends_with_23_and_deletes_nothing() {
                               chmod 000 locked secret; chmod 755 .",
         );
         shell(destination.path(), "mkdir -p locked open; echo kept > locked/f; echo kept > old; chown -R 1234 .");
-        let command = push_command(&remote, pair, "-rlt --delete", &contents(source.path()), destination.path());
+        let command = command(&remote, pair, "-rlt --delete", &contents(source.path()), destination.path());
         allow_all(destination.path());
         let outcome = run(&mut unprivileged(command)).exits(23);
         assert!(outcome.text().contains("secret"), "{outcome}");
@@ -264,14 +275,15 @@ fn allow_all(dir: &Path) {
 #[test]
 fn without_privileges_content_and_times_still_arrive() {
     let remote = Shell::local();
-    let (source, destination) = volume();
-    shell(source.path(), "chmod -R a+rX .; rm null loop; chmod 755 .");
-    shell(destination.path(), "chown 1234:1234 .; chmod 755 .");
-    let command =
-        push_command(&remote, (End::Ours, End::Ours), "-rlpt --delete", &contents(source.path()), destination.path());
-    run(&mut unprivileged(command)).success();
-    let ignore = Ignore { owners: true, xattrs: true, specials: true, permissions: true, ..Ignore::default() };
-    Tree::of(source.path()).assert_same(&Tree::of(destination.path()), ignore);
+    for pair in PAIRS.into_iter().filter(|pair| pair.receiver() == End::Ours) {
+        let (source, destination) = volume();
+        shell(source.path(), "chmod -R a+rX .; rm null loop; chmod 755 .");
+        shell(destination.path(), "chown 1234:1234 .; chmod 755 .");
+        let command = command(&remote, pair, "-rlpt --delete", &contents(source.path()), destination.path());
+        run(&mut unprivileged(command)).success();
+        let ignore = Ignore { owners: true, xattrs: true, specials: true, permissions: true, ..Ignore::default() };
+        Tree::of(source.path()).assert_same(&Tree::of(destination.path()), ignore);
+    }
 }
 
 #[test]
@@ -279,10 +291,10 @@ fn a_full_disk_ends_with_11_and_leaves_no_torn_file() {
     let remote = Shell::local();
     let source = TempDir::new().unwrap();
     fs::write(source.path().join("large"), Random::new(1).bytes(3 << 20)).unwrap();
-    for client in [End::Stock, End::Ours] {
+    for pair in PAIRS.into_iter().filter(|pair| pair.receiver() == End::Ours) {
         let small = TempDir::new().unwrap();
         shell(small.path(), "mount -t tmpfs -o size=1m none .");
-        let outcome = push(&remote, (client, End::Ours), "-a", &contents(source.path()), small.path());
+        let outcome = transfer(&remote, pair, "-a", &contents(source.path()), small.path());
         let left = fs::read_dir(small.path()).unwrap().count();
         shell(Path::new("/"), &format!("umount {}", small.path().display()));
         assert_eq!((outcome.code(), left), (11, 0), "{outcome}");
@@ -292,16 +304,42 @@ fn a_full_disk_ends_with_11_and_leaves_no_torn_file() {
 #[test]
 fn a_link_planted_at_the_destination_is_not_followed() {
     let remote = Shell::local();
-    for client in [End::Stock, End::Ours] {
+    for pair in PAIRS.into_iter().filter(|pair| pair.receiver() == End::Ours) {
         let (source, destination, outside) =
             (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
         shell(source.path(), "mkdir d; echo new > d/f; echo new > g");
         shell(outside.path(), "echo old > f; echo old > g");
         std::os::unix::fs::symlink(outside.path(), destination.path().join("d")).unwrap();
         std::os::unix::fs::symlink(outside.path().join("g"), destination.path().join("g")).unwrap();
-        push(&remote, (client, End::Ours), "-a --delete", &contents(source.path()), destination.path()).success();
+        transfer(&remote, pair, "-a --delete", &contents(source.path()), destination.path()).success();
         assert_same(source.path(), destination.path(), Ignore::default());
         assert_eq!(fs::read(outside.path().join("f")).unwrap(), b"old\n");
         assert_eq!(fs::read(outside.path().join("g")).unwrap(), b"old\n");
+    }
+}
+
+#[test]
+fn trees_deeper_than_any_path_are_deleted_with_few_descriptors() {
+    let remote = Shell::local();
+    let few = ["prlimit", "--nofile=100"];
+    for pair in PAIRS.into_iter().filter(|pair| pair.receiver() == End::Ours) {
+        let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        shell(source.path(), "echo > file");
+        deep(destination.path(), 2500);
+        shell(destination.path(), "for n in $(seq 200); do mkdir -p kept$n; touch kept$n/x; done");
+        shell(source.path(), "for n in $(seq 200); do mkdir kept$n; done");
+        let (from, options) = (contents(source.path()), "-a --delete-delay");
+        run(&mut command_of(&remote, pair, [&[], &few], options, &from, destination.path())).success();
+        assert_same(source.path(), destination.path(), Ignore { directory_times: true, ..Ignore::default() });
+    }
+}
+
+/// A directory of so many levels.
+fn deep(dir: &Path, levels: usize) {
+    let mut at = fs::File::open(dir).unwrap();
+    for _ in 0..levels {
+        rustix::fs::mkdirat(&at, "d", rustix::fs::Mode::from_raw_mode(0o755)).unwrap();
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
+        at = rustix::fs::openat(&at, "d", flags, rustix::fs::Mode::empty()).unwrap().into();
     }
 }

@@ -1,0 +1,197 @@
+//! Options of the command line, held against what the real rsync does with them.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use volsync_tests::process::Outcome;
+use volsync_tests::rsync::{End, PAIRS, Pair, STOCK, Shell, items, transfer};
+use volsync_tests::tree::{Ignore, Tree};
+use volsync_tests::volume::{Names, Random, awkward, shell};
+
+fn contents(dir: &Path) -> String {
+    format!("{}/", dir.display())
+}
+
+/// The real rsync at both ends, the same way.
+fn stock(pair: Pair) -> Pair {
+    STOCK.into_iter().find(|stock| stock.way == pair.way).unwrap()
+}
+
+/// A source, and a destination that had it and has changed since: something new, gone, of another kind, with other
+/// attributes.
+fn changed() -> (TempDir, TempDir) {
+    let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    awkward(source.path(), 41, Names::Upstream);
+    awkward(destination.path(), 41, Names::Upstream);
+    shell(
+        destination.path(),
+        "rm -r hollow plain owned d Case; mkdir -p surplus/deep owned; touch surplus/deep/f surplus/g owned/x; rm link-out
+         ln -sfn elsewhere link-to-file; chmod 600 page; chown 7:8 zeros; setfacl -m u:9:r large; touch -d @77 empty
+         setfattr -n user.other -v x setuid; rm -r sticky; echo > sticky; echo more >> sparse; rm pipe; mkdir pipe",
+    );
+    (source, destination)
+}
+
+fn sorted(outcome: &Outcome) -> Vec<String> {
+    let mut lines = items(outcome);
+    lines.sort();
+    lines
+}
+
+#[test]
+fn items_are_the_real_ones_in_a_dry_run_and_in_a_run() {
+    let remote = Shell::local();
+    let options = "-aAX --delete --itemize-changes";
+    for pair in PAIRS {
+        let (source, destination) = changed();
+        let from = contents(source.path());
+        let before = Tree::of(destination.path());
+        let dry = format!("{options} --dry-run");
+        let expected = sorted(&transfer(&remote, stock(pair), &dry, &from, destination.path()).success());
+        let found = sorted(&transfer(&remote, pair, &dry, &from, destination.path()).success());
+        assert_eq!(found, expected, "{pair:?}");
+        before.assert_same(&Tree::of(destination.path()), Ignore::default());
+        let (other, copy) = changed();
+        let expected = sorted(&transfer(&remote, stock(pair), options, &contents(other.path()), copy.path()).success());
+        let found = sorted(&transfer(&remote, pair, options, &from, destination.path()).success());
+        assert_eq!(found, expected, "{pair:?}");
+        // A second run finds nothing to do.
+        let again = sorted(&transfer(&remote, pair, &dry, &from, destination.path()).success());
+        assert_eq!(again, Vec::<String>::new(), "{pair:?}");
+    }
+}
+
+#[test]
+fn a_dry_run_makes_no_destination() {
+    let remote = Shell::local();
+    for pair in PAIRS {
+        let (source, parent) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        shell(source.path(), "mkdir -p d/e; echo x > d/e/f; ln -s x l; mkfifo p; ln d/e/f hard");
+        let to = parent.path().join("new");
+        let options = "-aHn --delete --itemize-changes";
+        let expected = sorted(&transfer(&remote, stock(pair), options, &contents(source.path()), &to).success());
+        let found = sorted(&transfer(&remote, pair, options, &contents(source.path()), &to).success());
+        // Which one of a group of hard links comes first is up to the receiver.
+        let names = |lines: &[String]| lines.iter().filter(|line| !line.contains('f')).cloned().collect::<Vec<_>>();
+        assert_eq!((names(&found), found.len()), (names(&expected), expected.len()), "{pair:?}");
+        assert!(!to.exists(), "{pair:?}");
+    }
+}
+
+/// Numbers that do not depend on time or on how bytes are framed.
+fn numbers(outcome: &Outcome) -> Vec<String> {
+    let kept = ["Number of ", "Total file size", "Total transferred", "Literal data", "Matched data", "total size is"];
+    let text = outcome.text();
+    let lines = text.lines().filter(|line| kept.iter().any(|start| line.starts_with(start)));
+    lines.map(|line| line.split("  speedup").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn statistics_are_the_real_ones() {
+    let remote = Shell::local();
+    for pair in PAIRS {
+        let run = |pair: Pair| {
+            let (source, destination) = changed();
+            let outcome =
+                transfer(&remote, pair, "-aAX --delete --stats", &contents(source.path()), destination.path());
+            numbers(&outcome.success())
+        };
+        assert_eq!(run(pair), run(stock(pair)), "{pair:?}");
+    }
+}
+
+/// What a filter may hide, spare and delete.
+fn filtered() -> (TempDir, TempDir) {
+    let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    for dir in [&source, &destination] {
+        shell(
+            dir.path(),
+            "mkdir -p a/b/c d/cache 'sp ace' save keep; touch a/x.o a/keep.o a/b/y.o a/b/c/z d/cache/1 d/cache/2 top.o
+             touch 'sp ace/f.tmp' 'st*r' save/me keep/me a/b/c/core; touch -d @1000000000 $(find . -name '*.o')",
+        );
+    }
+    shell(source.path(), "echo new > a/b/c/z; echo new > a/x.o; rm -r save/me keep; mkdir new; touch new/n.o new/n");
+    shell(
+        destination.path(),
+        "mkdir -p gone/sub gone/cache; touch gone/x.o gone/sub/f gone/cache/f a/extra.o a/extra top.tmp save/other",
+    );
+    (source, destination)
+}
+
+#[test]
+fn filter_rules_select_and_spare_as_the_real_ones() {
+    let remote = Shell::local();
+    let rules = [
+        "--exclude=*.o",
+        "--include=keep.o --exclude=*.o",
+        "--exclude=*.o --delete-excluded",
+        "--exclude=/a/b/",
+        "--exclude=cache/ --exclude=/top.*",
+        "--exclude=b/c/z --exclude=core",
+        "--include=/a/*** --exclude=*",
+        "--include=*/ --include=*.o --exclude=*",
+        "--exclude=/a/**/z --exclude=st\\*r",
+        "--filter=protect_save/* --filter=hide_new",
+        "--filter=P_gone/ --filter=-s_x.o",
+        "--filter=risk_a/extra.o --exclude=*.o --exclude=sp?ace",
+        "--exclude=[a-d]/ --exclude=*.tmp --delete-after",
+        "--exclude=gone/sub --delete-before",
+        "--filter=-p_*.o --delete-delay",
+    ];
+    for pair in PAIRS {
+        for rule in rules {
+            let run = |pair: Pair| {
+                let (source, destination) = filtered();
+                let options = format!("-a --delete {rule}");
+                transfer(&remote, pair, &options, &contents(source.path()), destination.path()).success();
+                destination
+            };
+            let (expected, found) = (run(stock(pair)), run(pair));
+            let ignore = Ignore { directory_times: true, file_times: true, ..Ignore::default() };
+            let different = Tree::of(expected.path()).diff(&Tree::of(found.path()), ignore);
+            assert!(different.is_empty(), "{pair:?} {rule}: {different:?}");
+        }
+    }
+}
+
+#[test]
+fn rules_that_are_not_obeyed_are_refused_before_anything_is_deleted() {
+    let remote = Shell::local();
+    for pair in PAIRS.into_iter().filter(|pair| pair.server == End::Ours) {
+        let (source, destination) = filtered();
+        let options = "-a --delete --filter=:-_.rules";
+        let outcome = transfer(&remote, pair, options, &contents(source.path()), destination.path()).exits(4);
+        assert!(outcome.text().contains("--filter"), "{outcome}");
+        assert!(destination.path().join("gone/x.o").exists());
+    }
+}
+
+#[test]
+fn a_limit_slows_down_whoever_sends() {
+    let remote = Shell::local();
+    let source = TempDir::new().unwrap();
+    fs::write(source.path().join("noise"), Random::new(1).bytes(600 << 10)).unwrap();
+    for pair in PAIRS.into_iter().filter(|pair| pair.sender() == End::Ours) {
+        let destination = TempDir::new().unwrap();
+        let outcome =
+            transfer(&remote, pair, "-a --bwlimit=400", &contents(source.path()), destination.path()).success();
+        assert!(outcome.took > Duration::from_secs(1), "{outcome}");
+    }
+}
+
+#[test]
+fn a_volume_is_pushed_and_pulled_by_a_word() {
+    let remote = Shell::local();
+    for pair in PAIRS.into_iter().filter(|pair| pair.client == End::Ours) {
+        let (source, destination) = changed();
+        let word = format!("{:?}", pair.way).to_lowercase();
+        let from = source.path().display().to_string();
+        transfer(&remote, pair, &word, &from, destination.path()).success();
+        volsync_tests::rsync::assert_same(source.path(), destination.path(), Ignore::default());
+        let other = if word == "push" { "pull" } else { "push" };
+        transfer(&remote, pair, other, &from, destination.path()).exits(1);
+    }
+}
