@@ -13,6 +13,7 @@ pub use movers::{
     CustomCa, MoverOptions, MoverVolume, MoverVolumeSource, PodOptions, Rclone, RcloneDestination, RcloneSource,
     RsyncDestination, RsyncSource, RsyncTlsDestination, RsyncTlsSource,
 };
+pub(crate) use replication::Written;
 pub use replication::{
     Destination, GROUP, Kind, Replication, ReplicationDestination, ReplicationSource, Source, VERSION,
 };

@@ -70,18 +70,20 @@ pub struct Replication<K: Kind> {
     pub status: Option<K::Status>,
 }
 
+/// An object as API servers want it: with its version and kind, which the type knows and its values do not carry.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Written<'a, Spec, Status> {
+    pub(crate) api_version: String,
+    pub(crate) kind: &'static str,
+    pub(crate) metadata: &'a ObjectMeta,
+    pub(crate) spec: &'a Spec,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status: &'a Option<Status>,
+}
+
 impl<K: Kind> Serialize for Replication<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Written<'a, Spec, Status> {
-            api_version: String,
-            kind: &'static str,
-            metadata: &'a ObjectMeta,
-            spec: &'a Spec,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            status: &'a Option<Status>,
-        }
         let Self { metadata, spec, status } = self;
         Written { api_version: format!("{GROUP}/{VERSION}"), kind: K::KIND, metadata, spec, status }
             .serialize(serializer)

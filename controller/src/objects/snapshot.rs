@@ -1,10 +1,11 @@
 //! VolumeSnapshots: the part of the resource that is made and read here.
 
+use crate::api::Written;
 use k8s_openapi::{
     NamespaceResourceScope,
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
 
 /// The API group of snapshots.
@@ -17,7 +18,7 @@ pub const VERSION: &str = "v1";
 pub const KIND: &str = "VolumeSnapshot";
 
 /// A snapshot of a claim's volume.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct VolumeSnapshot {
     /// Name, labels, owners.
     #[serde(default)]
@@ -26,7 +27,7 @@ pub struct VolumeSnapshot {
     #[serde(default)]
     pub spec: VolumeSnapshotSpec,
     /// How far it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub status: Option<VolumeSnapshotStatus>,
 }
 
@@ -73,6 +74,13 @@ impl VolumeSnapshot {
             status.bound_volume_snapshot_content_name.as_ref().is_some_and(|name| !name.is_empty())
                 && status.ready_to_use != Some(false)
         })
+    }
+}
+
+impl Serialize for VolumeSnapshot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { metadata, spec, status } = self;
+        Written { api_version: format!("{GROUP}/{VERSION}"), kind: KIND, metadata, spec, status }.serialize(serializer)
     }
 }
 

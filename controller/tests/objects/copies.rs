@@ -60,6 +60,8 @@ fn every_method_has_its_copy() {
 #[test]
 fn a_snapshot_names_the_claim() {
     let expect = json!({
+        "apiVersion": "snapshot.storage.k8s.io/v1",
+        "kind": "VolumeSnapshot",
         "metadata": temporary("volsync-db-src"),
         "spec": { "source": { "persistentVolumeClaimName": "data" }, "volumeSnapshotClassName": "snap" },
     });

@@ -77,6 +77,8 @@ fn a_destination_keeps_a_volume_or_a_snapshot() {
 #[test]
 fn a_snapshot_lasts() {
     let expect = json!({
+        "apiVersion": "snapshot.storage.k8s.io/v1",
+        "kind": "VolumeSnapshot",
         "metadata": lasting("c-20261125214000"),
         "spec": { "source": { "persistentVolumeClaimName": "c" }, "volumeSnapshotClassName": "snap" },
     });
