@@ -56,6 +56,11 @@ impl Filter {
         Ok(Self(parsed.into()))
     }
 
+    /// Whether everything takes part.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The rules that concern a peer, which sends or receives, as they travel: in short form.
     pub fn to_wire(&self, peer_sends: bool) -> Vec<Vec<u8>> {
         let concern = self.0.iter().filter(|rule| if peer_sends { rule.sender } else { rule.receiver });

@@ -119,7 +119,7 @@ impl Lister<'_> {
     /// What the filter does not hide. The directory or file that the user named is always sent.
     fn keep(&self) -> impl Fn(&RelPath, Kind, &Stat) -> bool + Send + Sync + 'static {
         let (filter, source) = (self.filter.clone(), self.source.clone());
-        move |path, kind, _| !filter.hides(&source.listed(path), kind == Kind::Directory)
+        move |path, kind, _| filter.is_empty() || !filter.hides(&source.listed(path), kind == Kind::Directory)
     }
 
     /// Something could not be read; the list goes on.
