@@ -1,10 +1,13 @@
 //! Runs VolSync's replication resources: schedules them, makes point-in-time copies and starts movers.
 //!
-//! What decides is pure and takes the time as an argument: [`machine`]. What is compatible with upstream, and where this
+//! What decides is pure and takes the time as an argument: [`machine`], and [`objects`] for what is made. [`cluster`] reads,
+//! asks them, and writes. What is compatible with upstream, and where this
 //! differs, is in `docs/compat-volsync.md`.
 
 pub mod api;
+pub mod cluster;
 pub mod crd;
 pub mod labels;
 pub mod machine;
 pub mod objects;
+pub mod settings;

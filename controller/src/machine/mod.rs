@@ -16,6 +16,7 @@
 
 mod conditions;
 mod copy_trigger;
+pub mod logs;
 mod method;
 mod trigger;
 
@@ -97,7 +98,7 @@ pub struct Decision {
     pub measurements: Vec<Measurement>,
 }
 
-/// When a replication is looked at again.
+/// When a replication is looked at again. The write of a status that changed is itself a change that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requeue {
     /// When something that is watched changes.
@@ -190,7 +191,7 @@ impl Situation<'_> {
         }
         decision.status.last_sync_start_time = Some(self.time());
         decision.started = Some(reason);
-        self.show(decision, Synchronizing::InProgress, Requeue::After(SHORTEST_WAIT));
+        self.show(decision, Synchronizing::InProgress, Requeue::After(LOOK_AGAIN));
     }
 
     fn finish(&self, decision: &mut Decision) {
@@ -206,7 +207,7 @@ impl Situation<'_> {
         status.next_sync_time = self.next_after(self.now).map(Time);
         status.last_manual_sync = self.manual_tag().map(str::to_owned);
         status.last_sync_start_time = None;
-        self.show(decision, Synchronizing::CleaningUp, Requeue::After(SHORTEST_WAIT));
+        self.show(decision, Synchronizing::CleaningUp, Requeue::After(LOOK_AGAIN));
     }
 
     fn begin_or_wait(&self, decision: &mut Decision) {

@@ -73,7 +73,7 @@ fn the_first_sync_starts_at_once_whatever_the_trigger() {
             assert_eq!(condition(&decision.status), IN_PROGRESS);
             assert_eq!(decision.started, Some(Reason::First));
             assert_eq!(decision.measurements, [Measurement::OutOfSync(true)]);
-            assert_eq!(decision.requeue, Requeue::After(SHORTEST_WAIT));
+            assert_eq!(decision.requeue, Requeue::After(LOOK_AGAIN));
         }
     }
 }
@@ -141,7 +141,7 @@ fn the_end_of_a_sync_is_written_down() {
         };
         assert_eq!(decision.status, expect, "{trigger:?}");
         assert_eq!(condition(&decision.status), CLEANING_UP);
-        assert_eq!(decision.requeue, Requeue::After(SHORTEST_WAIT));
+        assert_eq!(decision.requeue, Requeue::After(LOOK_AGAIN));
         let took = Measurement::SyncDuration(Duration::from_millis(60_250));
         assert_eq!(decision.measurements, [Measurement::OutOfSync(false), took]);
     }
