@@ -203,14 +203,11 @@ fn linked(dir: &Path) {
     );
 }
 
-/// Everything but permissions, whose owners upstream writes as names, times that depend on when a run was, and owners of
-/// links, of which we keep the mode alone.
+/// Everything but permissions, whose owners upstream writes as names, and times that depend on when a run was.
 fn comparable(bucket: Bucket) -> Bucket {
     let kept = bucket.0.into_iter().filter(|(key, _)| key != "permissions.facl");
     let timeless = kept.map(|(key, mut stored)| {
-        let link = key.ends_with(".rclonelink");
         stored.metadata.retain(|name, _| !matches!(name.as_str(), "atime" | "btime"));
-        stored.metadata.retain(|name, _| !link || !matches!(name.as_str(), "uid" | "gid"));
         (key, stored)
     });
     Bucket(timeless.collect())

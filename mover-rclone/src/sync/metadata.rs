@@ -9,9 +9,12 @@ use std::os::fd::AsFd;
 use jiff::Timestamp as Instant;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, StatxFlags, Uid, XattrFlags};
 use rustix::io::Errno;
+use volsync_common::path::RelPath;
+use volsync_common::root::Root;
 use volsync_common::time::Timestamp;
 use volsync_common::walk::Stat;
 
+use super::feed::link_path;
 use super::item::{Item, ItemKind};
 use super::run::Run;
 use super::side::Local;
@@ -46,17 +49,28 @@ pub(super) fn of_file(run: &Run, local: &Local, item: &Item) -> io::Result<Metad
     if !run.context.options.metadata {
         return Ok(Vec::new());
     }
-    let Some(stat) = &item.stat else {
-        return Ok(vec![("mode".to_owned(), b"120777".to_vec())]);
-    };
-    let mut all = from_stat(stat);
+    if let Some(link) = link_path(&item.path).filter(|_| item.kind == ItemKind::Link) {
+        return of_link(&local.root, &link);
+    }
+    let mut all = item.stat.as_deref().map(from_stat).unwrap_or_default();
     if item.kind == ItemKind::File {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = local.root.open_at(Some(&item.path), flags, Mode::empty())?;
-        all.extend(born(&file).map(|time| ("btime".to_owned(), time.into_bytes())));
+        all.extend(birth(&file));
         all.extend(attributes(&file)?);
     }
     Ok(all)
+}
+
+/// Of the link itself, not of what it leads to.
+fn of_link(root: &Root, path: &RelPath) -> io::Result<Metadata> {
+    let mut all = from_stat(&root.stat(path)?);
+    all.extend(birth(root.open_at(Some(path), OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?));
+    Ok(all)
+}
+
+fn birth(file: impl AsFd) -> Option<(String, Vec<u8>)> {
+    born(file).map(|time| ("btime".to_owned(), time.into_bytes()))
 }
 
 /// When the file was made, where the file system knows.
@@ -132,8 +146,18 @@ pub(super) fn apply(file: &File, metadata: &Metadata, special_bits: bool) -> io:
 mod tests {
     use super::*;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-    use volsync_common::path::RelPath;
-    use volsync_common::root::Root;
+
+    #[test]
+    fn a_link_has_its_own_owner_and_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        let own = std::fs::symlink_metadata(dir.path().join("link")).unwrap();
+        let root = Root::open(dir.path(), volsync_common::root::Strategy::Kernel).unwrap();
+        let metadata = of_link(&root, &RelPath::new(*b"link").unwrap()).unwrap();
+        for (name, value) in [("mode", "120777"), ("uid", &own.uid().to_string()), ("gid", &own.gid().to_string())] {
+            assert!(metadata.contains(&(name.to_owned(), value.as_bytes().to_vec())), "{name}: {metadata:?}");
+        }
+    }
 
     #[test]
     fn what_is_read_is_applied() {
