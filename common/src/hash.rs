@@ -13,6 +13,7 @@
 
 mod gather;
 mod lane;
+mod large;
 mod queue;
 mod worker;
 
@@ -22,6 +23,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 pub use volsync_md5::Digest;
 
 use gather::Gather;
@@ -48,13 +50,16 @@ pub struct FileDigest {
 pub struct FileHasher {
     queue: Arc<Queue>,
     gather: Gather,
+    /// Of the one large file that is hashed by itself.
+    alone: Semaphore,
 }
 
 impl FileHasher {
     /// Starts `threads` of them, at least one. They sleep until there is work.
     pub fn start(threads: usize) -> io::Result<FileHasher> {
         let threads = threads.max(1);
-        let hasher = FileHasher { queue: Arc::new(Queue::new(threads)), gather: Gather::default() };
+        let hasher =
+            FileHasher { queue: Arc::new(Queue::new(threads)), gather: Gather::default(), alone: Semaphore::new(1) };
         for n in 0..threads {
             let queue = Arc::clone(&hasher.queue);
             std::thread::Builder::new().name(format!("md5-{n}")).spawn(move || worker::run(&queue))?;
@@ -64,7 +69,7 @@ impl FileHasher {
 
     /// The most memory that buffers take, in bytes. They are allocated when first needed and used again.
     pub fn memory(&self) -> usize {
-        self.queue.threads() * volsync_md5::MAX_LANES * lane::BUFFER_MEMORY
+        self.queue.threads() * volsync_md5::MAX_LANES * lane::BUFFER_MEMORY + large::MEMORY
     }
 
     /// Hashes a file from offset 0, wherever its own offset stands, to its end.
@@ -73,9 +78,17 @@ impl FileHasher {
     /// that grows without end does not hold a lane: its digest then says `bytes > len` and its sum is of no use. Pass
     /// [`u64::MAX`] to read whatever there is.
     ///
+    /// One large file at a time is not a lane: it is read by a thread while another hashes, which is faster for it and
+    /// costs the lanes nothing. Needs a Tokio runtime.
+    ///
     /// # Errors
-    /// What reading said; the caller knows the path. Dropping the future frees the lane before its next read.
+    /// What reading said; the caller knows the path. Dropping the future ends the work before its next read.
     pub async fn hash_file(&self, file: Arc<File>, len: u64) -> io::Result<FileDigest> {
+        if (large::LARGE..u64::MAX).contains(&len)
+            && let Ok(_alone) = self.alone.try_acquire()
+        {
+            return large::hash(file, len).await;
+        }
         self.submit(Source::File(file, 0), len, false).await
     }
 

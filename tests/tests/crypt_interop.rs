@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use volsync_tests::conformance::Subject;
 use volsync_tests::embedded::Embedded;
 use volsync_tests::rclone::Rclone;
-use volsync_tests::servers::{SECTION, rclone_conf_with};
+use volsync_tests::servers::{Minio, S3Endpoint, SECTION, rclone_conf_with};
 use volsync_tests::stores;
 use volsync_tests::tree::{Ignore, Kind, Tree};
 use volsync_tests::volume::{self, Random};
@@ -115,18 +115,27 @@ fn over_a_directory() {
     }
 }
 
-#[test]
-fn over_a_bucket() {
-    for options in MODES {
-        let server = Embedded::start("wrapped");
-        let remote = format!("{SECTION}:wrapped/below");
-        let conf = rclone_conf_with(&server, "Other", &format!("\n{}", stores::crypt_section(&remote, options)));
+/// In the bucket `wrapped`.
+fn over(server: &dyn S3Endpoint) {
+    for (number, options) in MODES.iter().enumerate() {
+        let remote = format!("{SECTION}:wrapped/below{number}");
+        let conf = rclone_conf_with(server, "Other", &format!("\n{}", stores::crypt_section(&remote, options)));
         let rclone = Rclone::with_conf(conf);
         both_ways(&rclone, options, |path| {
             stores::crypt(&remote, options, path, |path| {
                 let path = path.strip_prefix("wrapped/").unwrap();
-                stores::s3(&server, "wrapped", path, |settings| settings.provider = "Other".into())
+                stores::s3(server, "wrapped", path, |settings| settings.provider = "Other".into())
             })
         });
     }
+}
+
+#[test]
+fn over_a_bucket() {
+    over(&Embedded::start("wrapped"));
+}
+
+#[test]
+fn over_a_bucket_of_minio() {
+    over(Minio::start().bucket("wrapped"));
 }

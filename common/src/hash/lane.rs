@@ -150,7 +150,7 @@ impl Active {
 
 /// Fills the buffer from `at` on; less only at the end of the file. A short read alone does not say so: file systems
 /// in user space may return one anywhere.
-fn read(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+pub(super) fn read(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut got = 0;
     while got < buffer.len() {
         match file.read_at(&mut buffer[got..], at + got as u64) {

@@ -45,6 +45,26 @@ fn files_of_all_sizes_at_once() {
 }
 
 #[test]
+fn a_large_file_alone_and_beside_another() {
+    let hasher = FileHasher::start(1).unwrap();
+    let file = file(b"starts like this");
+    let len = large::LARGE + 12_345;
+    file.set_len(len).unwrap();
+    let mut expect = md5::Md5::new();
+    expect.update(b"starts like this");
+    expect.update(vec![0; usize::try_from(len).unwrap() - 16]);
+    let expect = FileDigest { md5: expect.finalize().into(), bytes: len };
+    let both = join_all([hasher.hash_file(file.clone(), len), hasher.hash_file(file.clone(), len)]);
+    for digest in runtime().block_on(both) {
+        assert_eq!(digest.unwrap(), expect);
+    }
+    let longer = runtime().block_on(hasher.hash_file(file.clone(), len - 1)).unwrap();
+    assert!(longer.bytes > len - 1, "a file that grew is told from one that did not");
+    let shorter = runtime().block_on(hasher.hash_file(file, len + 1)).unwrap();
+    assert_eq!(shorter.bytes, len);
+}
+
+#[test]
 fn ranges_end_where_they_end() {
     let hasher = FileHasher::start(2).unwrap();
     let content = content(300_000, 1);
@@ -168,5 +188,5 @@ fn threads_end_with_the_hasher() {
 
 #[test]
 fn memory_is_bounded_and_stated() {
-    assert_eq!(FileHasher::start(2).unwrap().memory(), 2 * 32 * (65_536 + 128));
+    assert_eq!(FileHasher::start(2).unwrap().memory(), 2 * 32 * (65_536 + 128) + 2 * 262_144);
 }
