@@ -67,7 +67,7 @@ fn every_link_leads_somewhere() {
 /// What sources say about pages: `docs/x.md`, "Section".
 #[test]
 fn pages_have_the_sections_that_the_code_names() {
-    let sources = ["common/src", "mover-rclone/src", "embedded-s3/src"];
+    let sources = ["common/src", "mover-rclone/src", "mover-rsync/src", "embedded-s3/src", "controller"];
     let files = sources.iter().flat_map(|dir| WalkDir::new(repository().join(dir)));
     let mut missing = Vec::new();
     for file in files.map(|entry| entry.unwrap().into_path()).filter(|path| path.extension().is_some_and(|e| e == "rs"))
