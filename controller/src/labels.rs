@@ -12,6 +12,12 @@ pub const DO_NOT_DELETE: &str = "volsync.backube/do-not-delete";
 /// Prefix of the label of a snapshot from which a claim is being populated; the UID of the claim follows.
 pub const POPULATING_PREFIX: &str = "volsync.backube/volpop-pvc-";
 
+/// On the temporary claim of the populator: name of the claim that is filled.
+pub const POPULATOR_CLAIM_FOR: &str = "volsync.backube/populator-pvc-for";
+
+/// On a volume: namespace and name of the snapshot that it was filled from.
+pub const POPULATED_FROM: &str = "volsync.backube/populated-from";
+
 /// On a namespace: movers of rclone and of rsync over TLS run as root there if `true`, in whatever capitals.
 pub const PRIVILEGED_MOVERS: &str = "volsync.backube/privileged-movers";
 

@@ -7,7 +7,9 @@
 pub mod api;
 pub mod cluster;
 pub mod crd;
+pub mod flags;
 pub mod labels;
 pub mod machine;
+pub mod metrics;
 pub mod objects;
 pub mod settings;

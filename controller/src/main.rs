@@ -6,7 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use volsync_controller::{cluster, crd, settings::Settings};
+use volsync_controller::{cluster, crd, flags::Flags, settings::Settings};
 
 /// Runs VolSync's replication resources.
 #[derive(Parser)]
@@ -19,14 +19,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the controller, with the cluster of `KUBECONFIG` or of the pod.
-    Run {
-        /// Image of rclone's mover [env: RELATED_IMAGE_RCLONE_CONTAINER].
-        #[arg(long, value_name = "IMAGE")]
-        rclone_container_image: Option<String>,
-        /// Security context constraint that privileged movers may use on OpenShift.
-        #[arg(long, value_name = "NAME", default_value = "volsync-privileged-mover")]
-        scc_name: String,
-    },
+    #[command(args_override_self = true)]
+    Run(Box<Flags>),
     /// Write the manifests of the custom resources into a directory.
     Crds {
         /// The directory, which is made if it is missing.
@@ -37,19 +31,19 @@ enum Command {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Crds { directory } => write_crds(&directory),
-        Command::Run { rclone_container_image, scc_name } => {
+        Command::Run(flags) => {
             let variable = |name: &str| std::env::var(name).ok();
-            let settings = Settings::of(rclone_container_image, scc_name, variable).context("read TZ")?;
-            run(settings)
+            let settings = Settings::of(&flags, variable).context("read the settings")?;
+            run(&flags, settings)
         }
     }
 }
 
-fn run(settings: Settings) -> Result<()> {
+fn run(flags: &Flags, settings: Settings) -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start threads")?;
-    runtime.block_on(cluster::run(settings)).context("run the controller")
+    runtime.block_on(cluster::run(flags, settings)).context("run the controller")
 }
 
 fn write_crds(directory: &Path) -> Result<()> {

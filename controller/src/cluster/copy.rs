@@ -3,7 +3,7 @@
 use super::{
     Trouble,
     hands::{Hands, Made},
-    now,
+    late, now,
 };
 use crate::{
     api::{MoverResult, MoverStatus, SourceVolume},
@@ -50,6 +50,7 @@ async fn clone(
         if found.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound") {
             finish_gate(hands, source).await?;
         }
+        late::claim(hands, &found, late::Made::Clone).await;
         return Ok(Some(found));
     }
     if !pass_gate(hands, source, mover).await? {
@@ -70,6 +71,8 @@ async fn snapshot(
         let usable = found.metadata.deletion_timestamp.is_none() && found.is_ready();
         if usable {
             finish_gate(hands, source).await?;
+        } else if found.metadata.deletion_timestamp.is_none() {
+            late::snapshot(hands, &found).await;
         }
         return Ok(usable.then_some(found));
     }
@@ -89,7 +92,9 @@ async fn from_snapshot(
     volume: &SourceVolume,
 ) -> Result<PersistentVolumeClaim, Trouble> {
     let (claim, made) = hands.ensure(&copies::from_snapshot(&hands.owner, source, snapshot, volume)).await?;
-    if made == Made::Now {
+    if made == Made::Before {
+        late::claim(hands, &claim, late::Made::Otherwise).await;
+    } else {
         let note =
             format!("created {} from VolumeSnapshot/{}", of_claim(&claim), name_of(snapshot.metadata.name.as_ref()));
         hands.tell(EventType::Normal, "PersistentVolumeClaimCreated", "CreatePersistentVolumeClaim", note).await;

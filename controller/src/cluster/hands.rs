@@ -54,7 +54,16 @@ impl Hands<'_> {
         if let Some(found) = self.get(&name).await? {
             return Ok((found, Made::Before));
         }
-        Ok((self.api().create(&PostParams::default(), wanted).await?, Made::Now))
+        Ok((self.create(wanted).await?, Made::Now))
+    }
+
+    pub(super) async fn create<K: Namespaced>(&self, wanted: &K) -> Result<K, Trouble> {
+        Ok(self.api().create(&PostParams::default(), wanted).await?)
+    }
+
+    /// Whether an object belongs to this replication.
+    pub(super) fn owns<K: Namespaced>(&self, object: &K) -> bool {
+        object.meta().owner_references.iter().flatten().any(|owner| owner.uid == self.owner.uid)
     }
 
     /// The object with everything that is wanted of it. Fields that others have added stay, elements of lists do not.

@@ -4,7 +4,7 @@ use super::{
     Trouble,
     copy::{name_of, of_claim, tell_snapshot},
     hands::{Hands, Made},
-    now,
+    late, now,
 };
 use crate::{
     api::DestinationVolume,
@@ -19,9 +19,13 @@ use crate::{
     },
 };
 use jiff::{SignedDuration, tz::TimeZone};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, TypedLocalObjectReference};
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, TypedLocalObjectReference},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 use kube::{api::ListParams, runtime::events::EventType};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// How many names of snapshots are tried.
 const SECONDS: i64 = 10;
@@ -44,6 +48,7 @@ pub(super) async fn claim(
                     .await;
                 return Ok(found);
             }
+            late::claim(hands, &found, late::Made::Otherwise).await;
             resize(hands, found, &wanted).await
         }
     }
@@ -86,6 +91,8 @@ pub(super) async fn keep(
     let (snapshot, made) = hands.ensure(&destination::snapshot(&hands.owner, &name, &claim_name, class)).await?;
     if made == Made::Now {
         tell_snapshot(hands, &snapshot, &claim_name).await;
+    } else {
+        late::snapshot(hands, &snapshot).await;
     }
     // Bound is not enough: a volume from a snapshot that is still being taken may be empty.
     Ok(snapshot.is_ready().then(|| image_of_snapshot(&name)))
@@ -152,14 +159,24 @@ pub(super) async fn release_kept(hands: &Hands<'_>) -> Result<(), Trouble> {
 /// Removes our ownership of a snapshot, and our labels if it is released.
 pub(super) async fn leave(hands: &Hands<'_>, snapshot: &VolumeSnapshot, retirement: Retirement) -> Result<(), Trouble> {
     let metadata = retired(&snapshot.metadata, hands.owner.uid, retirement);
-    let old = snapshot.metadata.labels.iter().flatten().map(|(key, _)| (key.clone(), None));
-    let labels: std::collections::BTreeMap<_, _> =
-        old.chain(metadata.labels.into_iter().flatten().map(|(key, value)| (key, Some(value)))).collect();
-    // With the version that was read: another owner may have come since.
+    let left = metadata.labels.unwrap_or_default();
+    let gone = snapshot.metadata.labels.iter().flatten().filter(|(key, _)| !left.contains_key(*key));
+    let gone: Vec<String> = gone.map(|(key, _)| key.clone()).collect();
+    owners_and_labels(hands, snapshot, metadata.owner_references.unwrap_or_default(), &gone).await
+}
+
+/// Sets the owners of a snapshot and takes labels off it, if it is still as it was read: another owner may have come since.
+pub(super) async fn owners_and_labels(
+    hands: &Hands<'_>,
+    snapshot: &VolumeSnapshot,
+    owners: Vec<OwnerReference>,
+    gone: &[String],
+) -> Result<(), Trouble> {
+    let labels: BTreeMap<&String, Value> = gone.iter().map(|key| (key, Value::Null)).collect();
     let changes = json!({ "metadata": {
         "resourceVersion": snapshot.metadata.resource_version,
         "labels": labels,
-        "ownerReferences": metadata.owner_references.unwrap_or_default(),
+        "ownerReferences": owners,
     } });
     hands.patch::<VolumeSnapshot>(&name_of(snapshot.metadata.name.as_ref()), &changes).await.map(drop)
 }

@@ -4,16 +4,32 @@
 
 mod clean_up;
 mod copy;
+mod generate;
 mod hands;
 mod image;
+mod job;
+mod late;
+mod lease;
+mod pass;
+mod peer;
+mod populate;
 mod rclone;
 mod reconcile;
 mod replicated;
+mod retries;
 mod run;
+mod seats;
+mod serve;
+mod transfer;
+mod wants;
+mod watching;
 
-pub use run::run;
+pub use lease::Lost;
+pub use run::{Failure, run};
+pub use serve::NoCertificate;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
@@ -49,6 +65,8 @@ impl Trouble {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Pending,
+    /// To be looked at again after this time at the latest.
+    Waiting(Duration),
     Done,
 }
 
@@ -78,6 +96,12 @@ impl BackOff {
 /// The time. The only place of the controller that looks at a clock.
 fn now() -> Timestamp {
     Timestamp::now()
+}
+
+/// How long an object has existed, by the clock of the API server. Nothing if that is ahead of ours.
+fn age(metadata: &ObjectMeta) -> SignedDuration {
+    let created = metadata.creation_timestamp.as_ref();
+    created.map_or(SignedDuration::ZERO, |created| now().duration_since(created.0))
 }
 
 #[cfg(test)]

@@ -4,12 +4,18 @@ use super::{
     BackOff, Progress, Trouble,
     hands::Hands,
     now,
-    replicated::{Pass, Replicated},
+    pass::Pass,
+    replicated::Replicated,
+    retries::Retries,
+    seats::{Key, Seats},
 };
 use crate::{
     api::Replication,
     labels::{DEBUG_MOVER, PRIVILEGED_MOVERS},
-    machine::{self, Method, Phase, Reason, Requeue, Selection, Situation, Trigger, Work, decide, phase},
+    machine::{
+        self, Decision, Measurement, Method, Phase, Reason, Requeue, Selection, Situation, Trigger, Work, decide, phase,
+    },
+    metrics::{Happened, Metrics, Subject},
     objects::owner::Owner,
     settings::Settings,
 };
@@ -30,6 +36,18 @@ pub(super) struct Context {
     pub(super) recorder: Recorder,
     pub(super) settings: Settings,
     pub(super) back_off: BackOff,
+    pub(super) retries: Retries,
+    pub(super) seats: Seats,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) openshift: bool,
+}
+
+impl Context {
+    /// Forgets a replication that is gone.
+    pub(super) fn forget<K: Replicated>(&self, namespace: &str, name: &str) {
+        self.metrics.forget(K::ROLE, namespace, name);
+        self.seats.leave(&Key { kind: K::KIND, namespace: namespace.to_owned(), name: name.to_owned() });
+    }
 }
 
 /// Brings a replication one step on.
@@ -43,23 +61,27 @@ pub(super) async fn reconcile<K: Replicated>(
     let Some(owner) = Owner::of(&*replication) else { return Ok(Action::await_change()) };
     let configured = K::configured(&replication.spec);
     let selection = machine::select(&configured);
-    if replication.metadata.deletion_timestamp.is_some() || selection == Selection::External {
+    if replication.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
     let hands =
         Hands { client: &context.client, recorder: &context.recorder, owner, reference: replication.object_ref(&()) };
     let mut status = replication.status.clone().unwrap_or_default();
     K::sync(&mut status).latest_mover_status.get_or_insert_default();
-    let next = match refused(&selection) {
-        Some(message) => {
+    let next = match &selection {
+        Selection::Mover(method) => step::<K>(&replication, *method, &hands, &context, &mut status).await,
+        Selection::Refused(message) => {
             let sync = K::sync(&mut status);
-            *sync = machine::refuse(sync, &message, now());
-            Next { requeue: Requeue::OnChange, started: None }
+            *sync = machine::refuse(sync, message, now());
+            Next::default()
         }
-        None => step::<K>(&replication, &hands, &context, &mut status).await,
+        Selection::External => return Ok(Action::await_change()),
     };
     if replication.status.as_ref() != Some(&status) {
         write(&replication, &context, status).await?;
+    }
+    if let Some((subject, measurements)) = next.measured {
+        context.metrics.measure(&subject, &measurements, now());
     }
     if let Some(reason) = next.started {
         // Not before the write: of two that start the same sync, one writes.
@@ -76,62 +98,108 @@ pub(super) async fn reconcile<K: Replicated>(
     })
 }
 
-/// Why no mover runs. So far rclone's alone is run here.
-fn refused(selection: &Selection) -> Option<String> {
-    match selection {
-        Selection::Mover(Method::Rclone) | Selection::External => None,
-        Selection::Mover(method) => Some(format!("{method} is not run by this version of the controller")),
-        Selection::Refused(message) => Some(message.clone()),
-    }
-}
-
 /// What remains to be done once the status is written.
 struct Next {
     requeue: Requeue,
     started: Option<Reason>,
+    measured: Option<(Subject, Vec<Measurement>)>,
+}
+
+impl Default for Next {
+    fn default() -> Self {
+        Self { requeue: Requeue::OnChange, started: None, measured: None }
+    }
 }
 
 async fn step<K: Replicated>(
     replication: &Replication<K>,
+    method: Method,
     hands: &Hands<'_>,
     context: &Context,
     status: &mut K::Status,
 ) -> Next {
-    let debug = replication.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(DEBUG_MOVER));
     let spec = &replication.spec;
-    let mut pass: Pass<'_, K> = Pass { hands, settings: &context.settings, spec, privileged: false, debug };
-    let work = match work(&mut pass, status).await {
+    let subject = Subject::new(K::ROLE, method, hands.owner.namespace, hands.owner.name);
+    if K::takes_seat(method) && phase(K::sync(status)) == Phase::Synchronizing {
+        context.seats.keep(&key_of(&hands.owner));
+    }
+    let pass = Pass {
+        hands,
+        settings: &context.settings,
+        retries: &context.retries,
+        metrics: (&context.metrics, &subject),
+        generation: replication.metadata.generation.unwrap_or_default(),
+        now: now(),
+        paused: K::paused(spec),
+        debug: replication.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(DEBUG_MOVER)),
+        privileged: false,
+        openshift: context.openshift,
+    };
+    let work = match work::<K>(pass, spec, status).await {
         Ok(Progress::Pending) => Work::Pending,
+        Ok(Progress::Waiting(wait)) => Work::Waiting(wait),
         Ok(Progress::Done) => Work::Finished,
         Err(error) => {
             let owner = hands.owner;
             tracing::warn!(kind = owner.kind, namespace = owner.namespace, name = owner.name, %error, "cannot go on");
+            context.metrics.count(&subject, Happened::Error);
             Work::Failed(error.to_string())
         }
     };
     let trigger = Trigger::of(K::trigger(spec), &context.settings.local);
     let sync = K::sync(status);
-    let decision = decide(&Situation {
+    let situation = Situation {
         trigger: &trigger,
         status: sync,
         work: &work,
         admitted: true,
         now: now(),
         local: &context.settings.local,
-    });
+    };
+    let decision = seated(&situation, K::takes_seat(method), &context.seats, &key_of(&hands.owner));
     *K::sync(status) = decision.status;
-    Next { requeue: decision.requeue, started: decision.started }
+    Next { requeue: decision.requeue, started: decision.started, measured: Some((subject, decision.measurements)) }
+}
+
+/// Decides, and if a sync is due, whether it may start.
+fn seated(situation: &Situation<'_>, takes_seat: bool, seats: &Seats, key: &Key) -> Decision {
+    let decision = decide(situation);
+    if !takes_seat {
+        return decision;
+    }
+    if decision.started.is_some() && !seats.take(key) {
+        return decide(&Situation { admitted: false, ..*situation });
+    }
+    if phase(&decision.status) != Phase::Synchronizing {
+        seats.leave(key);
+    }
+    decision
+}
+
+fn key_of(owner: &Owner<'_>) -> Key {
+    Key { kind: owner.kind, namespace: owner.namespace.to_owned(), name: owner.name.to_owned() }
 }
 
 /// Does what the phase asks for.
-async fn work<K: Replicated>(pass: &mut Pass<'_, K>, status: &mut K::Status) -> Result<Progress, Trouble> {
-    K::prepare(pass).await?;
-    pass.privileged = is_privileged(pass.hands).await?;
+async fn work<K: Replicated>(pass: Pass<'_>, spec: &K::Spec, status: &mut K::Status) -> Result<Progress, Trouble> {
+    K::prepare(&pass).await?;
+    let pass = Pass { privileged: is_privileged(pass.hands).await?, ..pass };
     match phase(K::sync(status)) {
         Phase::Initial => Ok(Progress::Done),
-        Phase::Synchronizing => K::synchronize(pass, status).await,
-        Phase::Idle => K::clean_up(pass).await.map(|()| Progress::Done),
+        Phase::Synchronizing => synchronize::<K>(&pass, spec, status).await,
+        Phase::Idle => K::clean_up(&pass, spec).await.map(|()| Progress::Done),
     }
+}
+
+async fn synchronize<K: Replicated>(
+    pass: &Pass<'_>,
+    spec: &K::Spec,
+    status: &mut K::Status,
+) -> Result<Progress, Trouble> {
+    let mut published = K::published(spec, status);
+    let progress = K::synchronize(pass, spec, status, &mut published).await;
+    K::publish(spec, status, published);
+    progress
 }
 
 async fn is_privileged(hands: &Hands<'_>) -> Result<bool, Trouble> {

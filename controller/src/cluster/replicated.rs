@@ -1,56 +1,72 @@
 //! What sources and destinations do differently.
 
-use super::{Progress, Trouble, clean_up, copy, hands::Hands, image, rclone::Transfer};
+use super::{Progress, Trouble, clean_up, copy, image, pass::Pass, peer::Published, transfer::Transfer, wants::Wants};
 use crate::{
-    api::{Destination, Kind, Source, SyncStatus, Trigger, non_empty},
+    api::{
+        Destination, Kind, RsyncStatus, RsyncTlsDestinationStatus, RsyncTlsSourceStatus, Source, SyncStatus, Trigger,
+        non_empty,
+    },
     machine::{Configured, Method},
     objects::{
         destination::Image,
         names::{self, Direction},
     },
-    settings::Settings,
 };
 use std::future::Future;
 
-/// One look at one replication.
-pub(super) struct Pass<'a, K: Kind> {
-    pub(super) hands: &'a Hands<'a>,
-    pub(super) settings: &'a Settings,
-    pub(super) spec: &'a K::Spec,
-    pub(super) privileged: bool,
-    pub(super) debug: bool,
-}
-
 /// A kind that can be replicated.
 pub(super) trait Replicated: Kind {
+    /// Its name in metrics.
+    const ROLE: &'static str;
+
     fn configured(spec: &Self::Spec) -> Configured;
     fn trigger(spec: &Self::Spec) -> Option<&Trigger>;
+    fn paused(spec: &Self::Spec) -> bool;
     fn sync(status: &mut Self::Status) -> &mut SyncStatus;
 
+    /// Whether a sync counts against the limit on transfers. Who waits for another one does not.
+    fn takes_seat(method: Method) -> bool;
+
+    /// The claim that a user changes to let a copy be made.
+    fn gated_claim(spec: &Self::Spec) -> Option<&str>;
+
+    /// What the other side of rsync was told.
+    fn published(spec: &Self::Spec, status: &Self::Status) -> Published;
+
+    /// Tells it.
+    fn publish(spec: &Self::Spec, status: &mut Self::Status, published: Published);
+
     /// What comes before everything else, in every phase.
-    fn prepare(pass: &Pass<'_, Self>) -> impl Future<Output = Result<(), Trouble>> + Send
-    where
-        Self: Sized;
+    fn prepare(pass: &Pass<'_>) -> impl Future<Output = Result<(), Trouble>> + Send;
 
     /// Works on a sync.
     fn synchronize(
-        pass: &Pass<'_, Self>,
+        pass: &Pass<'_>,
+        spec: &Self::Spec,
         status: &mut Self::Status,
-    ) -> impl Future<Output = Result<Progress, Trouble>> + Send
-    where
-        Self: Sized;
+        published: &mut Published,
+    ) -> impl Future<Output = Result<Progress, Trouble>> + Send;
 
     /// Works on what the last sync has left behind.
-    fn clean_up(pass: &Pass<'_, Self>) -> impl Future<Output = Result<(), Trouble>> + Send
-    where
-        Self: Sized;
+    fn clean_up(pass: &Pass<'_>, spec: &Self::Spec) -> impl Future<Output = Result<(), Trouble>> + Send;
 }
 
 fn no_method() -> Trouble {
     Trouble::User("no method is configured that this controller runs".to_owned())
 }
 
+fn of_rsync(status: Option<&RsyncStatus>) -> Published {
+    let status = status.cloned().unwrap_or_default();
+    Published { address: status.address, keys: status.ssh_keys }
+}
+
+fn to_rsync(published: Published) -> RsyncStatus {
+    RsyncStatus { address: published.address, ssh_keys: published.keys, port: None }
+}
+
 impl Replicated for Source {
+    const ROLE: &'static str = "source";
+
     fn configured(spec: &Self::Spec) -> Configured {
         spec.into()
     }
@@ -59,42 +75,68 @@ impl Replicated for Source {
         spec.trigger.as_ref()
     }
 
+    fn paused(spec: &Self::Spec) -> bool {
+        spec.paused.unwrap_or_default()
+    }
+
     fn sync(status: &mut Self::Status) -> &mut SyncStatus {
         &mut status.sync
     }
 
-    async fn prepare(_: &Pass<'_, Self>) -> Result<(), Trouble> {
+    fn takes_seat(_: Method) -> bool {
+        true
+    }
+
+    fn gated_claim(spec: &Self::Spec) -> Option<&str> {
+        non_empty(spec.source_pvc.as_ref())
+    }
+
+    fn published(spec: &Self::Spec, status: &Self::Status) -> Published {
+        if spec.rsync_tls.is_none() {
+            return of_rsync(status.rsync.as_ref());
+        }
+        Published { address: None, keys: status.rsync_tls.clone().unwrap_or_default().key_secret }
+    }
+
+    fn publish(spec: &Self::Spec, status: &mut Self::Status, published: Published) {
+        if spec.rsync.is_some() {
+            status.rsync = Some(to_rsync(published));
+        } else if spec.rsync_tls.is_some() {
+            status.rsync_tls = Some(RsyncTlsSourceStatus { key_secret: published.keys });
+        }
+    }
+
+    async fn prepare(_: &Pass<'_>) -> Result<(), Trouble> {
         Ok(())
     }
 
-    async fn synchronize(pass: &Pass<'_, Self>, status: &mut Self::Status) -> Result<Progress, Trouble> {
-        let spec = pass.spec.rclone.as_ref().ok_or_else(no_method)?;
-        let source = non_empty(pass.spec.source_pvc.as_ref());
+    async fn synchronize(
+        pass: &Pass<'_>,
+        spec: &Self::Spec,
+        status: &mut Self::Status,
+        published: &mut Published,
+    ) -> Result<Progress, Trouble> {
+        let wants = Wants::of_source(spec).ok_or_else(no_method)?;
+        let source = non_empty(spec.source_pvc.as_ref());
         let source = source.ok_or_else(|| Trouble::User("sourcePVC must be provided".to_owned()))?;
-        let transfer = Transfer {
-            direction: Direction::Source,
-            rclone: &spec.rclone,
-            options: &spec.mover,
-            pod: &spec.pod,
-            copy_method: spec.volume.copy_method,
-            paused: pass.spec.paused.unwrap_or_default(),
-            debug: pass.debug,
-            privileged: pass.privileged,
-        };
-        let keys = transfer.check(pass.hands).await?;
+        let volume = wants.volume;
+        let transfer = Transfer { pass, direction: Direction::Source, wants, copy_method: volume.copy_method };
+        transfer.check().await?;
         let mover = status.sync.latest_mover_status.get_or_insert_default();
-        let Some(claim) = copy::volume(pass.hands, source, &spec.volume, mover).await? else {
+        let Some(claim) = copy::volume(pass.hands, source, volume, mover).await? else {
             return Ok(Progress::Pending);
         };
-        transfer.run(pass.hands, pass.settings, &keys, &claim, mover).await
+        transfer.run(&claim, published, mover).await
     }
 
-    async fn clean_up(pass: &Pass<'_, Self>) -> Result<(), Trouble> {
+    async fn clean_up(pass: &Pass<'_>, _: &Self::Spec) -> Result<(), Trouble> {
         clean_up::iteration(pass.hands).await
     }
 }
 
 impl Replicated for Destination {
+    const ROLE: &'static str = "destination";
+
     fn configured(spec: &Self::Spec) -> Configured {
         spec.into()
     }
@@ -103,36 +145,67 @@ impl Replicated for Destination {
         spec.trigger.as_ref()
     }
 
+    fn paused(spec: &Self::Spec) -> bool {
+        spec.paused.unwrap_or_default()
+    }
+
     fn sync(status: &mut Self::Status) -> &mut SyncStatus {
         &mut status.sync
     }
 
-    async fn prepare(pass: &Pass<'_, Self>) -> Result<(), Trouble> {
+    fn takes_seat(method: Method) -> bool {
+        method == Method::Rclone
+    }
+
+    fn gated_claim(_: &Self::Spec) -> Option<&str> {
+        None
+    }
+
+    fn published(spec: &Self::Spec, status: &Self::Status) -> Published {
+        if spec.rsync_tls.is_none() {
+            return of_rsync(status.rsync.as_ref());
+        }
+        let status = status.rsync_tls.clone().unwrap_or_default();
+        Published { address: status.address, keys: status.key_secret }
+    }
+
+    fn publish(spec: &Self::Spec, status: &mut Self::Status, published: Published) {
+        if spec.rsync.is_some() {
+            status.rsync = Some(to_rsync(published));
+        } else if spec.rsync_tls.is_some() {
+            let Published { address, keys } = published;
+            status.rsync_tls = Some(RsyncTlsDestinationStatus { address, port: None, key_secret: keys });
+        }
+    }
+
+    async fn prepare(pass: &Pass<'_>) -> Result<(), Trouble> {
         image::release_kept(pass.hands).await
     }
 
-    async fn synchronize(pass: &Pass<'_, Self>, status: &mut Self::Status) -> Result<Progress, Trouble> {
-        let spec = pass.spec.rclone.as_ref().ok_or_else(no_method)?;
-        let hands = pass.hands;
-        // Asked before the transfer: upstream says so when the data has moved already.
-        let kept = Image::of(spec.volume.copy_method).map_err(|error| Trouble::user(&error))?;
-        let transfer = Transfer {
-            direction: Direction::Destination,
-            rclone: &spec.rclone,
-            options: &spec.mover,
-            pod: &spec.pod,
-            copy_method: spec.volume.copy_method,
-            paused: pass.spec.paused.unwrap_or_default(),
-            debug: pass.debug,
-            privileged: pass.privileged,
+    async fn synchronize(
+        pass: &Pass<'_>,
+        spec: &Self::Spec,
+        status: &mut Self::Status,
+        published: &mut Published,
+    ) -> Result<Progress, Trouble> {
+        let wants = Wants::of_destination(spec).ok_or_else(no_method)?;
+        let (hands, method, volume, mode) = (pass.hands, wants.method, wants.volume, wants.mode);
+        // A command line tool of upstream's makes destinations of rsync without a method, whose syncs never end: only the
+        // image of a sync that ended needs one. Any other is better told before the transfer than after it.
+        let kept = match volume.copy_method {
+            None if method == Method::Rsync => None,
+            asked => Some(Image::of(asked).map_err(|error| Trouble::user(&error))?),
         };
-        let keys = transfer.check(hands).await?;
-        let claim = image::claim(hands, Method::Rclone, &spec.volume, None).await?;
+        let transfer = Transfer { pass, direction: Direction::Destination, wants, copy_method: volume.copy_method };
+        transfer.check().await?;
+        let claim = image::claim(hands, method, volume, mode).await?;
         let mover = status.sync.latest_mover_status.get_or_insert_default();
-        if transfer.run(hands, pass.settings, &keys, &claim, mover).await? == Progress::Pending {
-            return Ok(Progress::Pending);
+        match transfer.run(&claim, published, mover).await? {
+            Progress::Done => {}
+            other => return Ok(other),
         }
-        let Some(new) = image::keep(hands, kept, &claim, &spec.volume, &pass.settings.local).await? else {
+        let kept = kept.map_or_else(|| Image::of(None).map_err(|error| Trouble::user(&error)), Ok)?;
+        let Some(new) = image::keep(hands, kept, &claim, volume, &pass.settings.local).await? else {
             return Ok(Progress::Pending);
         };
         image::retire_old(hands, status.latest_image.as_ref(), &new).await?;
@@ -140,9 +213,10 @@ impl Replicated for Destination {
         Ok(Progress::Done)
     }
 
-    async fn clean_up(pass: &Pass<'_, Self>) -> Result<(), Trouble> {
-        let given = pass.spec.rclone.as_ref().and_then(|spec| non_empty(spec.volume.destination_pvc.as_ref()));
-        let made = names::destination_claim(Method::Rclone, pass.hands.owner.name);
+    async fn clean_up(pass: &Pass<'_>, spec: &Self::Spec) -> Result<(), Trouble> {
+        let Some(wants) = Wants::of_destination(spec) else { return clean_up::iteration(pass.hands).await };
+        let given = non_empty(wants.volume.destination_pvc.as_ref());
+        let made = names::destination_claim(wants.method, pass.hands.owner.name);
         clean_up::forget_snapshot_name(pass.hands, given.unwrap_or(&made)).await?;
         clean_up::iteration(pass.hands).await
     }

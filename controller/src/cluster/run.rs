@@ -3,45 +3,246 @@
 use super::{
     BackOff,
     hands::Namespaced,
+    lease::{Candidate, Lost},
+    populate,
     reconcile::{Context, reconcile},
     replicated::Replicated,
+    retries::Retries,
+    seats::{Key, Seats},
+    serve::{Certificate, Health, NoCertificate, Scrape, listen, serve},
+    watching::{NoWait, events, touched},
 };
 use crate::{
-    api::{Destination, Replication, Source},
-    labels::CREATED_BY,
+    api::{Destination, Kind, Replication, Source},
+    flags::{Flags, NoAddress, address},
+    labels::{CREATED_BY, USE_COPY_TRIGGER},
+    machine::{Phase, Selection, phase, select},
+    metrics::{Metrics, Totals},
     objects::snapshot::VolumeSnapshot,
     settings::Settings,
 };
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{PersistentVolumeClaim, ServiceAccount},
+    core::v1::{PersistentVolumeClaim, Secret, Service, ServiceAccount},
     rbac::v1::{Role, RoleBinding},
 };
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::ListParams,
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+    core::PartialObjectMeta,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt,
         controller::{self, Action},
         events::{Recorder, Reporter},
+        reflector::{self, ObjectRef, Store, reflector},
         watcher,
     },
 };
-use std::sync::Arc;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::{Receiver, Sender, channel},
+};
+use tokio_util::sync::CancellationToken;
 
 /// Reconciles at a time, of each kind. Upstream's value.
 const CONCURRENCY: u16 = 100;
 
+/// How many replications can be woken at a time. Others are looked at within a minute.
+const WOKEN: usize = 1024;
+
+/// Why the controller cannot run, or has stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The API server cannot be asked.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// The file that `--kubeconfig` names.
+    #[error("--kubeconfig: {0}")]
+    Kubeconfig(#[from] KubeconfigError),
+    /// Another controller acts.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// An address that is none.
+    #[error(transparent)]
+    Address(#[from] NoAddress),
+    /// Nothing can be served there, or no signal can be heard.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Metrics cannot be served over TLS.
+    #[error(transparent)]
+    Certificate(#[from] NoCertificate),
+}
+
 /// Runs both controllers until a signal ends them.
-pub async fn run(settings: Settings) -> Result<(), kube::Error> {
-    let client = Client::try_default().await?;
-    let reporter = Reporter { controller: "volsync-controller".to_owned(), instance: None };
-    let recorder = Recorder::new(client.clone(), reporter);
-    let snapshots = has_snapshots(&client).await?;
-    let context = Arc::new(Context { client, recorder, settings, back_off: BackOff::default() });
-    tokio::join!(watch::<Source>(&context, snapshots), watch::<Destination>(&context, snapshots));
+pub async fn run(flags: &Flags, settings: Settings) -> Result<(), Failure> {
+    let client = connect(flags).await?;
+    let end = until_signal()?;
+    let metrics = Arc::new(Metrics::default());
+    let (wake, woken) = wake_up();
+    let context = Arc::new(Context {
+        recorder: Recorder::new(
+            client.clone(),
+            Reporter { controller: "volsync-controller".to_owned(), instance: None },
+        ),
+        openshift: is_openshift(&client).await?,
+        client,
+        settings,
+        back_off: BackOff::default(),
+        retries: Retries::default(),
+        seats: Seats::new(flags.limit(), wake),
+        metrics,
+    });
+    let leading = Arc::new(AtomicBool::new(false));
+    let served = serve_all(flags, &context, &leading).await?;
+    tokio::select! {
+        () = served => Ok(()),
+        ended = elect(flags, &context, &end, &leading, woken) => ended,
+    }
+}
+
+async fn connect(flags: &Flags) -> Result<Client, Failure> {
+    let Some(path) = &flags.kubeconfig else { return Ok(Client::try_default().await?) };
+    let file = Kubeconfig::read_from(path)?;
+    Ok(Client::try_from(kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)?)
+}
+
+/// Ends with the first signal that asks for it.
+fn until_signal() -> io::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let end = CancellationToken::new();
+    let told = end.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        told.cancel();
+    });
+    Ok(end)
+}
+
+/// Binds every address that is served at, and gives what serves them, for ever.
+async fn serve_all(
+    flags: &Flags,
+    context: &Arc<Context>,
+    leading: &Arc<AtomicBool>,
+) -> Result<impl Future<Output = ()> + use<>, Failure> {
+    let health = bind(&flags.health_probe_bind_address).await?;
+    let metrics = bind(&flags.metrics_bind_address).await?;
+    let certificate = match &flags.metrics_cert_path {
+        _ if !flags.metrics_secure || metrics.is_none() => None,
+        None => Some(Certificate::made()?),
+        Some(path) => Some(Certificate::Files {
+            certificate: path.join(&flags.metrics_cert_name),
+            key: path.join(&flags.metrics_cert_key),
+        }),
+    };
+    let guard = flags.metrics_require_rbac.then(|| context.client.clone());
+    let (counted, leading) = (context.clone(), leading.clone());
+    let totals = move || {
+        let (running, queued) = counted.seats.counts();
+        Totals { running, queued, leading: leading.load(Ordering::Relaxed) }
+    };
+    let scrape = Scrape { metrics: context.metrics.clone(), totals, guard };
+    Ok(async move {
+        let health = async {
+            match health {
+                Some(listener) => serve(listener, None, Health).await,
+                None => std::future::pending().await,
+            }
+        };
+        let metrics = async {
+            match metrics {
+                Some(listener) => serve(listener, certificate, scrape).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(health, metrics);
+    })
+}
+
+async fn bind(text: &str) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = address(text)? else { return Ok(None) };
+    let listener = listen(address).await?;
+    tracing::info!(address = %listener.local_addr()?, "serves");
+    Ok(Some(listener))
+}
+
+/// Acts at once, or when it is this controller's turn.
+async fn elect(
+    flags: &Flags,
+    context: &Arc<Context>,
+    end: &CancellationToken,
+    leading: &AtomicBool,
+    woken: (Receiver<Key>, Receiver<Key>),
+) -> Result<(), Failure> {
+    let work = async {
+        leading.store(true, Ordering::Relaxed);
+        act(context, end, woken).await
+    };
+    let Some(terms) = flags.terms() else { return work.await };
+    let namespace = context.settings.namespace.clone();
+    let namespace = namespace.unwrap_or_else(|| context.client.default_namespace().to_owned());
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "volsync-controller".to_owned());
+    let candidate = Candidate::new(&context.client, &namespace, format!("{host}_{}", unique()?), terms);
+    let mut ended = Ok(());
+    Box::pin(candidate.lead(end.cancelled(), async { ended = work.await })).await?;
+    ended
+}
+
+/// Sixteen digits that no other controller has.
+fn unique() -> Result<String, Failure> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no randomness"))?;
+    Ok(format!("{:016x}", u64::from_le_bytes(bytes)))
+}
+
+async fn act(
+    context: &Arc<Context>,
+    end: &CancellationToken,
+    (sources, destinations): (Receiver<Key>, Receiver<Key>),
+) -> Result<(), Failure> {
+    let snapshots = has_snapshots(&context.client).await?;
+    if context.seats.limited() {
+        // Whoever began under another controller has a seat, before anybody else can take it.
+        seat_running::<Source>(context).await?;
+        seat_running::<Destination>(context).await?;
+    }
+    tokio::join!(
+        watch::<Source>(context, end, snapshots, sources),
+        watch::<Destination>(context, end, snapshots, destinations),
+        async {
+            if snapshots {
+                populate::run(&context.client, end).await;
+            }
+        }
+    );
     Ok(())
+}
+
+async fn seat_running<K: Replicated>(context: &Context) -> Result<(), Failure> {
+    let all: Api<Replication<K>> = Api::all(context.client.clone());
+    for replication in all.list(&ListParams::default()).await? {
+        let Selection::Mover(method) = select(&K::configured(&replication.spec)) else { continue };
+        let mut status = replication.status.clone().unwrap_or_default();
+        if K::takes_seat(method) && phase(K::sync(&mut status)) == Phase::Synchronizing {
+            let (namespace, name) = (replication.namespace().unwrap_or_default(), replication.name_any());
+            context.seats.keep(&Key { kind: K::KIND, namespace, name });
+        }
+    }
+    Ok(())
+}
+
+async fn is_openshift(client: &Client) -> Result<bool, kube::Error> {
+    let groups = client.list_api_groups().await?.groups;
+    Ok(groups.iter().any(|group| group.name == "security.openshift.io"))
 }
 
 /// Whether the cluster knows snapshots. Without them only volumes as they are, and clones, can be moved.
@@ -57,39 +258,110 @@ async fn has_snapshots(client: &Client) -> Result<bool, kube::Error> {
     }
 }
 
-async fn watch<K: Replicated>(context: &Arc<Context>, snapshots: bool) {
+async fn watch<K: Replicated>(
+    context: &Arc<Context>,
+    end: &CancellationToken,
+    snapshots: bool,
+    mut woken: Receiver<Key>,
+) {
     let all: Api<Replication<K>> = Api::all(context.client.clone());
     let config = controller::Config::default().concurrency(CONCURRENCY);
-    let mut controller = Controller::new(all, watcher::Config::default()).with_config(config).shutdown_on_signal();
+    // Also what is deleted, to be forgotten.
+    let (store, writer) = reflector::store();
+    let changes = reflector(writer, events(all, watcher::Config::default())).touched_objects();
+    let mut controller = Controller::for_stream(changes, store)
+        .with_config(config)
+        .trigger_backoff(NoWait)
+        .graceful_shutdown_on(end.clone().cancelled_owned());
     controller = owns::<K, Job>(controller, context);
     controller = owns::<K, PersistentVolumeClaim>(controller, context);
+    controller = owns::<K, Service>(controller, context);
+    controller = owns::<K, Secret>(controller, context);
     controller = owns::<K, ServiceAccount>(controller, context);
     controller = owns::<K, Role>(controller, context);
     controller = owns::<K, RoleBinding>(controller, context);
     if snapshots {
         controller = owns::<K, VolumeSnapshot>(controller, context);
     }
+    controller = watch_copy_triggers::<K>(controller, context);
+    controller = controller.reconcile_on(
+        stream::poll_fn(move |task| woken.poll_recv(task))
+            .map(|key: Key| ObjectRef::new(&key.name).within(&key.namespace)),
+    );
     let results =
         controller.run(reconcile::<K>, |replication, _, context| after_error(&replication, &context), context.clone());
     results
         .for_each(|result| async {
-            if let Err(error) = result {
-                tracing::warn!(kind = K::KIND, %error, "a reconcile ended early");
+            match result {
+                Ok(_) => {}
+                Err(controller::Error::ObjectNotFound(gone)) => {
+                    context.forget::<K>(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                }
+                Err(controller::Error::QueueError(error)) => {
+                    tracing::info!(kind = K::KIND, %error, "a watch begins anew");
+                }
+                Err(error) => tracing::warn!(kind = K::KIND, %error, "a reconcile ended early"),
             }
         })
         .await;
 }
 
+/// Looks again when what is owned changes. All that is asked for of it is whose it is.
 fn owns<K: Replicated, C: Namespaced + Send + 'static>(
     controller: Controller<Replication<K>>,
     context: &Context,
 ) -> Controller<Replication<K>> {
     let ours = watcher::Config::default().labels(&format!("{}={}", CREATED_BY.0, CREATED_BY.1));
-    controller.owns(Api::<C>::all(context.client.clone()), ours)
+    controller.owns_stream(touched::<C>(&context.client, ours))
+}
+
+/// Looks again when a claim changes whose user says when it may be copied. The claims themselves are not kept.
+fn watch_copy_triggers<K: Replicated>(
+    controller: Controller<Replication<K>>,
+    context: &Context,
+) -> Controller<Replication<K>> {
+    let store = controller.store();
+    let claims = touched::<PersistentVolumeClaim>(&context.client, watcher::Config::default());
+    controller.watches_stream(claims, move |claim| replications_of(&store, &claim))
+}
+
+fn replications_of<K: Replicated>(
+    store: &Store<Replication<K>>,
+    claim: &PartialObjectMeta<PersistentVolumeClaim>,
+) -> Vec<ObjectRef<Replication<K>>> {
+    if !claim.annotations().contains_key(USE_COPY_TRIGGER) {
+        return Vec::new();
+    }
+    let of_claim = |replication: &Replication<K>| {
+        replication.metadata.namespace == claim.metadata.namespace
+            && K::gated_claim(&replication.spec) == claim.metadata.name.as_deref()
+    };
+    store
+        .state()
+        .iter()
+        .filter(|replication| of_claim(replication))
+        .map(|found| ObjectRef::from_obj(&**found))
+        .collect()
 }
 
 /// All that fails a reconcile is the write of its status. Most often somebody else has written in between, which is a
 /// change that starts the next look anyway; otherwise the API server is in trouble, and is asked less and less.
 fn after_error<K: Replicated>(replication: &Replication<K>, context: &Context) -> Action {
     Action::requeue(context.back_off.next(replication.metadata.uid.as_deref().unwrap_or_default()))
+}
+
+/// Where those are woken who wait for a seat: one channel of keys, told apart by kind.
+fn wake_up() -> (Sender<Key>, (Receiver<Key>, Receiver<Key>)) {
+    let (wake, mut woken) = channel::<Key>(WOKEN);
+    let (source, sources) = channel(WOKEN);
+    let (destination, destinations) = channel(WOKEN);
+    tokio::spawn(async move {
+        while let Some(key) = woken.recv().await {
+            let to = if key.kind == Source::KIND { &source } else { &destination };
+            if to.send(key).await.is_err() {
+                return;
+            }
+        }
+    });
+    (wake, (sources, destinations))
 }

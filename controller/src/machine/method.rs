@@ -17,14 +17,20 @@ pub enum Method {
 /// All of them, in upstream's order of registration, which messages keep.
 const ENABLED: [Method; 3] = [Method::Rclone, Method::Rsync, Method::RsyncTls];
 
-impl fmt::Display for Method {
+impl Method {
     /// The name in metrics and messages.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Rclone => "rclone",
             Self::Rsync => "rsync",
             Self::RsyncTls => "rsync-tls",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

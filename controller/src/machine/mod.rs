@@ -16,6 +16,7 @@
 
 mod conditions;
 mod copy_trigger;
+pub mod election;
 pub mod logs;
 mod method;
 mod trigger;
@@ -62,6 +63,8 @@ pub fn phase(status: &SyncStatus) -> Phase {
 pub enum Work {
     /// It goes on.
     Pending,
+    /// It goes on, and has to be looked at again after this time.
+    Waiting(Duration),
     /// All of it is done.
     Finished,
     /// It cannot go on as things are. The text is for the user.
@@ -161,8 +164,11 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
         (Phase::Synchronizing, Work::Pending) => {
             situation.show(&mut decision, Synchronizing::InProgress, Requeue::After(LOOK_AGAIN));
         }
+        (Phase::Synchronizing, Work::Waiting(wait)) => {
+            situation.show(&mut decision, Synchronizing::InProgress, Requeue::After((*wait).max(SHORTEST_WAIT)));
+        }
         (Phase::Synchronizing, Work::Finished) => situation.finish(&mut decision),
-        (Phase::Idle, Work::Pending) => {
+        (Phase::Idle, Work::Pending | Work::Waiting(_)) => {
             situation.show(&mut decision, Synchronizing::CleaningUp, Requeue::After(LOOK_AGAIN));
         }
         (Phase::Idle, Work::Finished) => situation.begin_or_wait(&mut decision),

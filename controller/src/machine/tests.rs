@@ -109,6 +109,14 @@ fn a_sync_goes_on_until_it_is_done() {
 }
 
 #[test]
+fn a_sync_that_waits_is_looked_at_when_it_asks() {
+    for (wait, expect) in [(Duration::from_secs(10), Duration::from_secs(10)), (Duration::ZERO, SHORTEST_WAIT)] {
+        let decision = step(&schedule("@hourly"), &running(), &Work::Waiting(wait));
+        assert_eq!((condition(&decision.status), decision.requeue), (IN_PROGRESS, Requeue::After(expect)));
+    }
+}
+
+#[test]
 fn an_error_is_shown_and_changes_no_phase() {
     for status in [running(), idle("2026-11-25T21:30:00Z")] {
         let decision = step(&Ok(Trigger::Continuous), &status, &Work::Failed("no such secret: x".into()));

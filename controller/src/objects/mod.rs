@@ -10,6 +10,7 @@ pub mod keys;
 pub mod names;
 pub mod owner;
 pub mod placement;
+pub mod populate;
 pub mod rclone;
 pub mod rsync;
 pub mod service;

@@ -26,6 +26,34 @@ fn program(name: &str) -> PathBuf {
 /// A program that ends with its value.
 pub(crate) struct Running(Child);
 
+impl Running {
+    /// Asks the program to end, and waits until it has. Says whether it ended well.
+    pub(crate) fn end(mut self) -> bool {
+        assert!(Command::new("kill").arg(self.0.id().to_string()).status().unwrap().success());
+        self.wait()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until the program has ended by itself. Says whether it ended well.
+    pub(crate) fn wait(&mut self) -> bool {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "the program goes on");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -38,15 +66,24 @@ fn start(dir: &Path, name: &str, command: &mut Command) -> Running {
     Running(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// etcd and an API server, with the custom resources installed. Gone with the value.
 pub(crate) struct Cluster {
-    _running: [Running; 2],
+    server: Option<Running>,
+    _etcd: Running,
+    /// Of etcd and of the API server.
+    ports: (u16, u16),
     dir: TempDir,
+}
+
+/// A server that speaks plain HTTP.
+pub(crate) struct Plain {
+    pub(crate) port: u16,
+    _running: Running,
 }
 
 impl Cluster {
@@ -78,11 +115,20 @@ impl Cluster {
                 .unwrap()
                 .success()
         );
-        fs::write(dir.path().join("tokens.csv"), "test,admin,1,\"system:masters\"\n").unwrap();
-        let server = start(
-            dir.path(),
+        fs::write(dir.path().join("tokens.csv"), "test,admin,1,\"system:masters\"\nother,nobody,2,\n").unwrap();
+        let server = Some(Self::server(dir.path(), client, api));
+        let cluster = Self { server, _etcd: etcd, ports: (client, api), dir };
+        fs::write(cluster.kubeconfig(), kubeconfig(&format!("https://127.0.0.1:{api}")).to_string()).unwrap();
+        cluster.wait_until_ready();
+        cluster.install();
+        cluster
+    }
+
+    fn server(dir: &Path, client: u16, api: u16) -> Running {
+        start(
+            dir,
             "kube-apiserver",
-            Command::new(program("kube-apiserver")).current_dir(&dir).args([
+            Command::new(program("kube-apiserver")).current_dir(dir).args([
                 &format!("--etcd-servers=http://127.0.0.1:{client}"),
                 &format!("--secure-port={api}"),
                 "--bind-address=127.0.0.1",
@@ -96,12 +142,28 @@ impl Cluster {
                 "--authorization-mode=RBAC",
                 "--disable-admission-plugins=ServiceAccount",
             ]),
-        );
-        let cluster = Self { _running: [etcd, server], dir };
-        fs::write(cluster.kubeconfig(), kubeconfig(api).to_string()).unwrap();
-        cluster.wait_until_ready();
-        cluster.install();
-        cluster
+        )
+    }
+
+    /// Ends the API server and starts it again, over the same data.
+    pub(crate) fn restart_server(&mut self) {
+        drop(self.server.take());
+        let (client, api) = self.ports;
+        self.server = Some(Self::server(self.dir.path(), client, api));
+        self.wait_until_ready();
+    }
+
+    /// The API server over plain HTTP.
+    pub(crate) fn plain(&self) -> Plain {
+        let [port] = free_ports();
+        let mut command = self.command(&["proxy", "--disable-filter=true", &format!("--port={port}")]);
+        let running = start(self.dir.path(), "kubectl-proxy", &mut command);
+        let begun = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{}", self.log("kubectl-proxy"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Plain { port, _running: running }
     }
 
     fn kubeconfig(&self) -> PathBuf {
@@ -165,6 +227,15 @@ impl Cluster {
         self.kubectl(&["patch", object, "--type=merge", "--subresource=status", "-p", &changes]);
     }
 
+    /// As `patch_status`, of an object that may be gone.
+    pub(crate) fn try_patch_status(&self, object: &str, status: &Value) {
+        let changes = json!({ "status": status }).to_string();
+        let patch = ["patch", object, "--type=merge", "--subresource=status", "-p", &changes];
+        let output = self.command(&patch).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || errors.contains("not found"), "{errors}");
+    }
+
     pub(crate) fn wait_for(&self, object: &str) {
         self.kubectl(&["wait", "--for=create", object, PATIENCE]);
     }
@@ -175,6 +246,64 @@ impl Cluster {
 
     pub(crate) fn wait_until(&self, object: &str, path: &str, value: &str) {
         self.kubectl(&["wait", &format!("--for=jsonpath={{{path}}}={value}"), object, PATIENCE]);
+    }
+
+    /// Waits until a field of an object is as it should be.
+    fn wait_for_field(&self, object: &str, pointer: &str, is: impl Fn(&Value) -> bool) {
+        let path = pointer.replace('.', "/");
+        let start = Instant::now();
+        loop {
+            let output = self.command(&["get", object, "-o", "json"]).output().unwrap();
+            let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            let value = found.pointer(&path).cloned().unwrap_or_default();
+            if is(&value) {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "{object}: {pointer} is {value}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub(crate) fn wait_until_set(&self, object: &str, path: &str) {
+        self.wait_for_field(object, path, |value| !value.is_null());
+    }
+
+    pub(crate) fn wait_until_unset(&self, object: &str, path: &str) {
+        self.wait_for_field(object, path, Value::is_null);
+    }
+
+    pub(crate) fn wait_until_changed(&self, object: &str, path: &str, old: &Value) {
+        self.wait_for_field(object, path, |value| !value.is_null() && value != old);
+    }
+
+    /// Names of all objects of a kind that are ours.
+    pub(crate) fn names(&self, kind: &str) -> Vec<String> {
+        let listed = self.kubectl(&["get", kind, "-l", "app.kubernetes.io/created-by=volsync", "-o", "name"]);
+        listed.lines().filter_map(|line| Some(line.split_once('/')?.1.to_owned())).collect()
+    }
+
+    pub(crate) fn event_reasons(&self) -> Vec<String> {
+        let listed =
+            self.kubectl(&["get", "events.events.k8s.io", "-o", "jsonpath={range .items[*]}{.reason}{\"\\n\"}{end}"]);
+        listed.lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn wait_for_event(&self, reason: &str) {
+        let start = Instant::now();
+        while !self.event_reasons().iter().any(|found| found == reason) {
+            assert!(start.elapsed() < Duration::from_secs(30), "no {reason}: {:?}", self.event_reasons());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The snapshot that is being made of a destination's claim.
+    pub(crate) fn snapshot_of(&self, claim: &str) -> String {
+        let annotation = ".metadata.annotations.volsync\\.backube/snapname";
+        self.kubectl(&["wait", &format!("--for=jsonpath={{{annotation}}}"), claim, PATIENCE]);
+        let name = self.get(claim)["metadata"]["annotations"]["volsync.backube/snapname"].as_str().unwrap().to_owned();
+        let snapshot = format!("volumesnapshot/{name}");
+        self.wait_for(&snapshot);
+        snapshot
     }
 
     /// As `wait_until`, of an object that is deleted and made again meanwhile, at which kubectl gives up.
@@ -192,17 +321,39 @@ impl Cluster {
 
     /// The controller as users start it.
     pub(crate) fn controller(&self) -> Running {
+        self.controller_with("controller", &[])
+    }
+
+    /// One that reaches the API server through this port, over plain HTTP.
+    pub(crate) fn controller_through(&self, port: u16) -> Running {
+        let file = self.dir.path().join("through.kubeconfig");
+        fs::write(&file, kubeconfig(&format!("http://127.0.0.1:{port}")).to_string()).unwrap();
+        self.controller_with("through", &[&format!("--kubeconfig={}", file.display())])
+    }
+
+    /// One with more arguments. Its name is that of its machine, and of its log.
+    pub(crate) fn controller_with(&self, name: &str, arguments: &[&str]) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_volsync-controller"));
-        command.env("KUBECONFIG", self.kubeconfig()).args(["run", "--rclone-container-image=mover:1"]);
-        start(self.dir.path(), "controller", &mut command)
+        command.env("KUBECONFIG", self.kubeconfig()).env("HOSTNAME", name).env("VOLSYNC_NAMESPACE", "prod").args([
+            "run",
+            "--rclone-container-image=mover:1",
+            "--rsync-container-image=rsync:1",
+            "--rsync-tls-container-image=rsync-tls:1",
+            "--health-probe-bind-address=0",
+        ]);
+        start(self.dir.path(), name, command.args(arguments))
+    }
+
+    pub(crate) fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap()
     }
 }
 
-fn kubeconfig(port: u16) -> Value {
+fn kubeconfig(server: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{ "name": "c", "cluster": { "server": format!("https://127.0.0.1:{port}"), "insecure-skip-tls-verify": true } }],
+        "clusters": [{ "name": "c", "cluster": { "server": server, "insecure-skip-tls-verify": true } }],
         "users": [{ "name": "u", "user": { "token": "test" } }],
         "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }],
         "current-context": "x",

@@ -1,11 +1,17 @@
-//! Replications of rclone against a real API server. The test takes the parts of the scheduler, of the Job controller and
+//! Replications against a real API server. The test takes the parts of the scheduler, of the Job controller and
 //! of the snapshot controller.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is the report")]
 
 mod cluster;
+mod faults;
+mod operation;
+mod populate;
+mod proxy;
+mod rsync;
 
 use cluster::Cluster;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// A claim with data, and a secret with a remote.
 fn prepare(cluster: &Cluster) {
@@ -35,6 +41,27 @@ fn source(trigger: &Value) -> Value {
             "rclone": { "rcloneConfig": "remote", "rcloneConfigSection": "s3", "rcloneDestPath": "bucket/db", "copyMethod": "Snapshot" },
         }),
     )
+}
+
+/// Fails unless `found` has all that is wanted of it, at any depth. Lists must be as long as wanted.
+#[track_caller]
+fn has(found: &Value, wanted: &Value) {
+    if let Some(difference) = difference("", found, wanted) {
+        panic!("{difference}");
+    }
+}
+
+fn difference(path: &str, found: &Value, wanted: &Value) -> Option<String> {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => wanted.iter().find_map(|(key, value)| {
+            difference(&format!("{path}.{key}"), found.get(key).unwrap_or(&Value::Null), value)
+        }),
+        (Value::Array(found), Value::Array(wanted)) if found.len() == wanted.len() => {
+            let mut pairs = found.iter().zip(wanted).enumerate();
+            pairs.find_map(|(at, (found, wanted))| difference(&format!("{path}[{at}]"), found, wanted))
+        }
+        _ => (found != wanted).then(|| format!("{path} is {found} and should be {wanted}")),
+    }
 }
 
 fn reason(object: &Value) -> &str {
@@ -120,10 +147,22 @@ fn a_failed_job_is_made_again_and_a_paused_one_runs_no_pod() {
     cluster.wait_until("job/volsync-rclone-src-db", ".spec.parallelism", "1");
     assert_eq!(cluster.get("job/volsync-rclone-src-db")["metadata"]["uid"], first.as_str());
 
+    // Made again, and not at once.
+    let failed = Instant::now();
     cluster.patch_status("job/volsync-rclone-src-db", &json!({ "failed": 2 }));
     cluster.wait_until(SOURCE, ".status.latestMoverStatus.result", "Failed");
     assert_eq!(reason(&cluster.get(SOURCE)), "SyncInProgress");
+    cluster.wait_until_gone("job/volsync-rclone-src-db");
     cluster.wait_for("job/volsync-rclone-src-db");
+    assert!(failed.elapsed() > Duration::from_secs(9), "{:?}", failed.elapsed());
+
+    // Whoever changes what is asked for need not wait.
+    cluster.patch_status("job/volsync-rclone-src-db", &json!({ "failed": 2 }));
+    cluster.wait_until_gone("job/volsync-rclone-src-db");
+    let changed = Instant::now();
+    cluster.patch(SOURCE, &json!({ "spec": { "rclone": { "moverPodLabels": { "a": "b" } } } }));
+    cluster.wait_for("job/volsync-rclone-src-db");
+    assert!(changed.elapsed() < Duration::from_secs(9), "{:?}", changed.elapsed());
 
     // A changed template cannot be patched: the Job is another one afterwards.
     let second = cluster.get("job/volsync-rclone-src-db")["metadata"]["uid"].as_str().unwrap().to_owned();
@@ -153,14 +192,8 @@ fn a_destination_keeps_the_last_snapshot() {
         cluster.patch(DESTINATION, &json!({ "spec": { "trigger": { "manual": tag } } }));
         cluster.wait_for("job/volsync-rclone-dst-db");
         succeed(&cluster, "job/volsync-rclone-dst-db");
-        let annotation = ".metadata.annotations.volsync\\.backube/snapname";
-        cluster.kubectl(&["wait", &format!("--for=jsonpath={{{annotation}}}"), "pvc/volsync-db-dest", "--timeout=30s"]);
-        let name = cluster.get("pvc/volsync-db-dest")["metadata"]["annotations"]["volsync.backube/snapname"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        let snapshot = format!("volumesnapshot/{name}");
-        cluster.wait_for(&snapshot);
+        let snapshot = cluster.snapshot_of("pvc/volsync-db-dest");
+        let name = snapshot.split_once('/').unwrap().1;
         // Bound and not ready: the image is not there yet.
         cluster.patch_status(&snapshot, &json!({ "boundVolumeSnapshotContentName": "c", "readyToUse": false }));
         bind(&cluster, &snapshot);
@@ -192,8 +225,11 @@ fn what_is_wrong_is_in_the_condition() {
     cluster.wait_until(SOURCE, MESSAGE, "unsupported copyMethod:  -- must be Direct, None, Clone, or Snapshot");
     cluster.patch(SOURCE, &json!({ "spec": { "rsync": {} } }));
     cluster.wait_until(SOURCE, MESSAGE, "only one replication method can be supplied");
-    cluster.patch(SOURCE, &json!({ "spec": { "rclone": null } }));
-    cluster.wait_until(SOURCE, MESSAGE, "rsync is not run by this version of the controller");
+    cluster.patch(
+        SOURCE,
+        &json!({ "spec": { "rclone": null, "rsync": { "copyMethod": "Direct", "sshKeys": "remote" } } }),
+    );
+    cluster.wait_until(SOURCE, MESSAGE, "secret should have fields: [source source.pub destination.pub]");
     cluster.create(&replication("ReplicationDestination", &json!({ "restic": { "repository": "r" } })));
     let message =
         "restic is not supported: a replication method must be specified - enabled movers: [rclone rsync rsync-tls]";

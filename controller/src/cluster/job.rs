@@ -1,0 +1,117 @@
+//! The Job of a transfer, followed to its end.
+
+use super::{
+    Progress, Trouble,
+    copy::name_of,
+    hands::{Hands, Made},
+    pass::Pass,
+};
+use crate::{
+    api::{MoverResult, MoverStatus},
+    machine::{
+        Method,
+        logs::{self, Outcome},
+    },
+    metrics::Happened,
+    objects::names::Direction,
+};
+use k8s_openapi::api::{
+    batch::v1::{Job, JobStatus},
+    core::v1::Pod,
+};
+use kube::{
+    api::{ListParams, LogParams},
+    runtime::events::EventType,
+};
+
+/// Pods of one Job that may fail before it is made again. Upstream's value.
+const FAILED_PODS: i32 = 2;
+
+/// Makes the Job as it is wanted, and follows it to its end. A Job that failed is deleted, and made again after a while.
+pub(super) async fn follow(
+    pass: &Pass<'_>,
+    method: Method,
+    direction: Direction,
+    wanted: &Job,
+    mover: &mut MoverStatus,
+) -> Result<Progress, Trouble> {
+    let hands = pass.hands;
+    let name = name_of(wanted.metadata.name.as_ref());
+    let Some(job) = hands.get::<Job>(&name).await? else { return start(pass, method, direction, wanted).await };
+    if job.metadata.deletion_timestamp.is_some() {
+        return Ok(Progress::Pending);
+    }
+    let count = |of: fn(&JobStatus) -> Option<i32>| job.status.as_ref().and_then(of).unwrap_or(0);
+    if count(|status| status.succeeded) > 0 {
+        let logs = log(pass, &job, method, Outcome::Success).await;
+        *mover = MoverStatus { result: Some(MoverResult::Successful), logs };
+        pass.retries.forget(&hands.owner);
+        return Ok(Progress::Done);
+    }
+    if count(|status| status.failed) >= FAILED_PODS {
+        let logs = log(pass, &job, method, Outcome::Failure).await;
+        *mover = MoverStatus { result: Some(MoverResult::Failed), logs };
+        if method != Method::Rclone {
+            let note = "mover Job backoff limit reached".to_owned();
+            hands.tell(EventType::Warning, "TransferFailed", "DeleteMover", note).await;
+        }
+        hands.delete(&job).await?;
+        pass.count(Happened::TransferFailed);
+        return Ok(Progress::Waiting(pass.retries.failed(&hands.owner, pass.generation, pass.now)));
+    }
+    if let Err(error) = hands.keep(wanted).await {
+        return Err(replace(hands, &job, error).await);
+    }
+    Ok(Progress::Pending)
+}
+
+async fn start(pass: &Pass<'_>, method: Method, direction: Direction, wanted: &Job) -> Result<Progress, Trouble> {
+    if let Some(wait) = pass.retries.wait(&pass.hands.owner, pass.generation, pass.now) {
+        return Ok(Progress::Waiting(wait));
+    }
+    let (job, made) = pass.hands.ensure(wanted).await?;
+    if made == Made::Now && method != Method::Rclone {
+        let what = match direction {
+            Direction::Source => "to transmit data",
+            Direction::Destination => "to receive data",
+        };
+        let note = format!("starting Job/{} {what}", name_of(job.metadata.name.as_ref()));
+        pass.hands.tell(EventType::Normal, "TransferStarted", "CreateMover", note).await;
+    }
+    Ok(Progress::Pending)
+}
+
+/// A pod template cannot be changed: the Job is deleted, and the next look makes another one.
+async fn replace(hands: &Hands<'_>, job: &Job, error: Trouble) -> Trouble {
+    let unchangeable = matches!(&error, Trouble::Api(kube::Error::Api(status)) if status.code == 422);
+    if !unchangeable {
+        return error;
+    }
+    match hands.delete(job).await {
+        Ok(()) => Trouble::User("unable to update object. Deleting object so it can be recreated".to_owned()),
+        Err(error) => error,
+    }
+}
+
+/// What is kept of the log of a Job's last pod. A log that cannot be read is no error of the sync.
+async fn log(pass: &Pass<'_>, job: &Job, method: Method, outcome: Outcome) -> Option<String> {
+    let phases: &[&str] = if outcome == Outcome::Success { &["Succeeded"] } else { &["Failed", "Running"] };
+    let selector = format!("job-name={}", name_of(job.metadata.name.as_ref()));
+    let api = pass.hands.api::<Pod>();
+    let pods = api.list(&ListParams::default().labels(&selector)).await.ok()?.items;
+    let newest = |phase: &str| {
+        let of_phase =
+            pods.iter().filter(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(phase));
+        of_phase.max_by_key(|pod| pod.metadata.creation_timestamp.clone())
+    };
+    let pod = phases.iter().find_map(|phase| newest(phase))?;
+    let kept = &pass.settings.logs;
+    let parameters = LogParams { tail_lines: kept.tail_lines, ..LogParams::default() };
+    match api.logs(pod.metadata.name.as_deref()?, &parameters).await {
+        Ok(log) => logs::excerpt(&log, logs::lines(method, outcome, kept.all), kept.bytes),
+        Err(error) => {
+            tracing::warn!(job = job.metadata.name, %error, "the mover's log cannot be read");
+            None
+        }
+    }
+}

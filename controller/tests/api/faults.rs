@@ -1,0 +1,267 @@
+//! What goes wrong around a controller: its end at any moment, conflicts, a server that restarts, and its users.
+
+use crate::{
+    MESSAGE, REASON, SOURCE, bind,
+    cluster::Cluster,
+    prepare,
+    proxy::{Harm, Proxy},
+    source, succeed,
+};
+use kube::Client;
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// The rest of a cluster, in one namespace: snapshots become ready, Jobs succeed, and nothing is in use.
+struct World<'a> {
+    runtime: &'a tokio::runtime::Runtime,
+    client: Client,
+    namespace: String,
+}
+
+const CORE: &str = "/api/v1/namespaces";
+const VOLSYNC: &str = "/apis/volsync.backube/v1alpha1/namespaces";
+
+/// Where objects are that are made, by kind.
+const KINDS: [(&str, &str); 9] = [
+    (CORE, "persistentvolumeclaims"),
+    (CORE, "secrets"),
+    (CORE, "services"),
+    (CORE, "serviceaccounts"),
+    ("/apis/rbac.authorization.k8s.io/v1/namespaces", "roles"),
+    ("/apis/rbac.authorization.k8s.io/v1/namespaces", "rolebindings"),
+    ("/apis/batch/v1/namespaces", "jobs"),
+    ("/apis/snapshot.storage.k8s.io/v1/namespaces", "volumesnapshots"),
+    (VOLSYNC, "replicationdestinations"),
+];
+const JOBS: usize = 6;
+const SNAPSHOTS: usize = 7;
+
+impl World<'_> {
+    fn call(&self, method: &str, path: &str, body: &Value) -> Option<Value> {
+        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let request = hyper::Request::builder().method(method).uri(path).header("content-type", kind);
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        // Whatever is patched may be gone by now.
+        self.runtime.block_on(self.client.request(request.body(body).unwrap())).ok()
+    }
+
+    fn list(&self, kind: usize) -> Vec<Value> {
+        let (base, plural) = KINDS[kind];
+        let list = self.call("GET", &format!("{base}/{}/{plural}", self.namespace), &Value::Null).unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    fn patch(&self, kind: usize, object: &Value, changes: &Value, sub: &str) {
+        let (base, plural) = KINDS[kind];
+        let name = object["metadata"]["name"].as_str().unwrap();
+        self.call("PATCH", &format!("{base}/{}/{plural}/{name}{sub}", self.namespace), changes);
+    }
+
+    fn turn(&self) {
+        for snapshot in self.list(SNAPSHOTS).iter().filter(|one| one["status"].is_null()) {
+            let ready = json!({ "status": { "boundVolumeSnapshotContentName": "c", "readyToUse": true, "restoreSize": "1Gi" } });
+            self.patch(SNAPSHOTS, snapshot, &ready, "/status");
+        }
+        for job in self.list(JOBS).iter().filter(|one| one["status"]["succeeded"].is_null()) {
+            self.patch(JOBS, job, &json!({ "status": { "succeeded": 1 } }), "/status");
+        }
+        for claim in self.list(0).iter().filter(|one| !one["metadata"]["deletionTimestamp"].is_null()) {
+            self.patch(0, claim, &json!({ "metadata": { "finalizers": null } }), "");
+        }
+    }
+
+    /// Goes on until the sync has ended and everything that is temporary is gone.
+    fn until_synced(&self, what: &str) {
+        let start = Instant::now();
+        loop {
+            self.turn();
+            let all = self.list(8);
+            let status = all.first().map(|one| one["status"].clone()).unwrap_or_default();
+            if status["conditions"][0]["reason"] == "WaitingForManual" && self.list(JOBS).is_empty() {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "{what}: {status}");
+        }
+    }
+
+    /// All objects, without what no two runs have in common.
+    fn objects(&self) -> BTreeMap<String, Value> {
+        let mut all = BTreeMap::new();
+        for (kind, (_, plural)) in KINDS.iter().enumerate() {
+            for object in self.list(kind) {
+                let object = self.normal(&object);
+                let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+                all.insert(format!("{plural}/{name}"), object);
+            }
+        }
+        all
+    }
+
+    fn normal(&self, object: &Value) -> Value {
+        const OF_ONE_RUN: [&str; 14] = [
+            "uid",
+            "resourceVersion",
+            "creationTimestamp",
+            "managedFields",
+            "generation",
+            "clusterIP",
+            "clusterIPs",
+            "lastSyncTime",
+            "lastSyncDuration",
+            "lastTransitionTime",
+            "nextSyncTime",
+            "psk.txt",
+            "address",
+            "time",
+        ];
+        match object {
+            Value::Object(fields) => {
+                let kept = fields.iter().filter(|(key, _)| !OF_ONE_RUN.contains(&key.as_str()));
+                kept.map(|(key, value)| (key.clone(), self.normal(value))).collect::<serde_json::Map<_, _>>().into()
+            }
+            Value::Array(items) => items.iter().map(|item| self.normal(item)).collect(),
+            Value::String(text) => {
+                let text = text.replace(&self.namespace, "NAMESPACE");
+                let time = regex::Regex::new("[0-9]{14}$").unwrap();
+                time.replace(&text, "TIME").into_owned().into()
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+/// A destination over TLS, which needs an object of every kind.
+fn destination() -> Value {
+    json!({
+        "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationDestination", "metadata": { "name": "db" },
+        "spec": {
+            "trigger": { "manual": "one" },
+            "rsyncTLS": { "copyMethod": "Snapshot", "accessModes": ["ReadWriteOnce"], "capacity": "1Gi", "cleanupTempPVC": true },
+        },
+    })
+}
+
+#[test]
+fn a_controller_that_is_killed_after_any_write_ends_with_the_same_objects() {
+    let cluster = Cluster::start();
+    let plain = cluster.plain();
+    let proxy = Proxy::start(plain.port);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let client =
+        Client::try_from(kube::Config::new(format!("http://127.0.0.1:{}", plain.port).parse().unwrap())).unwrap();
+    let run = |namespace: &str, harm: Harm| {
+        let world = World { runtime: &runtime, client: client.clone(), namespace: namespace.to_owned() };
+        world.call("POST", "/api/v1/namespaces", &json!({ "metadata": { "name": namespace } })).unwrap();
+        let mut controller = cluster.controller_through(proxy.port);
+        proxy.harm(harm, controller.id());
+        world.call("POST", &format!("{VOLSYNC}/{namespace}/replicationdestinations"), &destination()).unwrap();
+        let mut next = None;
+        if let Harm::KillAfter(_) = harm {
+            let start = Instant::now();
+            while controller.is_running() {
+                world.turn();
+                assert!(start.elapsed() < Duration::from_secs(20), "{harm:?}: {}", cluster.log("through"));
+            }
+            next = Some(cluster.controller_through(proxy.port));
+        }
+        world.until_synced(&format!("{harm:?}"));
+        let objects = world.objects();
+        drop((controller, next));
+        world.call("DELETE", &format!("{VOLSYNC}/{namespace}/replicationdestinations/db"), &Value::Null);
+        (objects, proxy.writes())
+    };
+    let (undisturbed, writes) = run("undisturbed", Harm::None);
+    let kinds: Vec<&str> = undisturbed.keys().map(|name| name.split_once('/').unwrap().0).collect();
+    for (_, kind) in KINDS.iter().filter(|(_, kind)| !["jobs", "persistentvolumeclaims"].contains(kind)) {
+        assert!(kinds.contains(kind), "no {kind} in {kinds:?}");
+    }
+    assert!(writes > 10, "{writes}");
+    for at in 1..=writes {
+        let (objects, _) = run(&format!("killed-{at}"), Harm::KillAfter(at));
+        for (name, wanted) in &undisturbed {
+            assert_eq!(objects.get(name), Some(wanted), "{name}, killed after write {at} of {writes}");
+        }
+        assert_eq!(objects.len(), undisturbed.len(), "killed after write {at}: {:?}", objects.keys());
+    }
+    let (objects, _) = run("conflicts", Harm::Conflict);
+    assert_eq!(objects, undisturbed);
+}
+
+#[test]
+fn a_server_that_restarts_and_a_replication_that_goes_stop_nothing_else() {
+    let mut cluster = Cluster::start();
+    prepare(&cluster);
+    let _controller = cluster.controller_with("controller", &["--max-concurrent-transfers=1"]);
+    cluster.create(&source(&json!({ "manual": "one" })));
+    cluster.wait_for("volumesnapshot/volsync-db-src");
+    cluster.restart_server();
+    bind(&cluster, "volumesnapshot/volsync-db-src");
+    cluster.wait_for("job/volsync-rclone-src-db");
+
+    // Another one waits for the seat, and gets it when the first is deleted in the middle of its sync.
+    let mut other = source(&json!({ "manual": "one" }));
+    other["metadata"]["name"] = json!("other");
+    cluster.create(&other);
+    cluster.wait_until("replicationsource/other", REASON, "Queued");
+    assert!(!cluster.names("volumesnapshots").contains(&"volsync-other-src".to_owned()));
+    cluster.kubectl(&["delete", SOURCE]);
+    cluster.wait_for("volumesnapshot/volsync-other-src");
+    succeed(&cluster, "job/volsync-rclone-src-db");
+    bind(&cluster, "volumesnapshot/volsync-other-src");
+    cluster.wait_for("job/volsync-rclone-src-other");
+    succeed(&cluster, "job/volsync-rclone-src-other");
+    cluster.wait_until("replicationsource/other", REASON, "WaitingForManual");
+}
+
+#[test]
+fn whatever_users_write_others_are_served() {
+    let cluster = Cluster::start();
+    prepare(&cluster);
+    let _controller = cluster.controller();
+    let long = "x".repeat(253);
+    let labels: serde_json::Map<String, Value> =
+        (0..4000).map(|at| (format!("not/a/label/{at}"), json!("y".repeat(100)))).collect();
+    let of = |name: &str, change: &dyn Fn(&mut Value)| {
+        let mut object = source(&json!({ "manual": "one" }));
+        object["metadata"]["name"] = json!(name);
+        object["spec"]["rclone"]["copyMethod"] = json!("Direct");
+        change(&mut object);
+        cluster.create(&object);
+    };
+    of(&long, &|object| object["spec"]["rclone"]["copyMethod"] = json!("Clone"));
+    of("cron", &|object| object["spec"]["trigger"] = json!({ "schedule": "99 * * * *" }));
+    of("labels", &|object| object["spec"]["rclone"]["moverPodLabels"] = labels.clone().into());
+    of("path", &|object| object["spec"]["rclone"]["rcloneDestPath"] = json!("$(id)\n`id`\"'\u{7f}/..".repeat(100)));
+    of("class", &|object| object["spec"]["rclone"]["copyMethod"] = json!("Snapshot"));
+    cluster
+        .patch("replicationsource/class", &json!({ "spec": { "rclone": { "volumeSnapshotClassName": "nowhere" } } }));
+    of("sane", &|_| ());
+    cluster.wait_until(&format!("replicationsource/{long}"), REASON, "Error");
+    cluster.wait_until("replicationsource/cron", REASON, "Error");
+    let message = cluster.get("replicationsource/cron")["status"]["conditions"][0]["message"].clone();
+    assert_eq!(message, "end of range (99) above maximum (59): 99");
+    cluster.wait_until("replicationsource/labels", REASON, "Error");
+    let message = cluster.get("replicationsource/labels")["status"]["conditions"][0]["message"].clone();
+    assert!(message.as_str().unwrap().len() <= 32_768);
+    cluster.wait_for("job/volsync-rclone-src-path");
+    let path =
+        cluster.get("job/volsync-rclone-src-path")["spec"]["template"]["spec"]["containers"][0]["env"][2].clone();
+    assert_eq!(path["value"], "$(id)\n`id`\"'\u{7f}/..".repeat(100));
+    cluster.wait_for("volumesnapshot/volsync-class-src");
+    cluster.wait_until("replicationsource/class", REASON, "SyncInProgress");
+    cluster.wait_for("job/volsync-rclone-src-sane");
+    succeed(&cluster, "job/volsync-rclone-src-sane");
+    cluster.wait_until("replicationsource/sane", REASON, "WaitingForManual");
+
+    // Right again, and served.
+    cluster.patch("replicationsource/cron", &json!({ "spec": { "trigger": { "schedule": null } } }));
+    cluster.wait_for("job/volsync-rclone-src-cron");
+    cluster
+        .patch(SOURCE.replace("db", "labels").as_str(), &json!({ "spec": { "rclone": { "moverPodLabels": null } } }));
+    cluster.wait_for("job/volsync-rclone-src-labels");
+    cluster.wait_until("replicationsource/labels", MESSAGE, "Synchronization in-progress");
+}

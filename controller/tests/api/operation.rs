@@ -1,0 +1,195 @@
+//! Several controllers, limits, copy triggers, and what is told to operators.
+
+use crate::{MESSAGE, REASON, SOURCE, bind, cluster::Cluster, prepare, replication, source, succeed};
+use serde_json::{Value, json};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+const LEASE: &str = "lease/b95b3104.backube";
+const ELECT: [&str; 2] = ["--leader-elect", "--leader-elect-lease-duration=4"];
+
+fn holder(cluster: &Cluster) -> String {
+    cluster.get(LEASE)["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+}
+
+fn wait_for_holder(cluster: &Cluster, name: &str) {
+    let start = Instant::now();
+    while !holder(cluster).starts_with(&format!("{name}_")) {
+        assert!(start.elapsed() < Duration::from_secs(20), "{name} does not lead: {}", cluster.get(LEASE));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn of_several_controllers_one_acts() {
+    let cluster = Cluster::start();
+    prepare(&cluster);
+    let first = cluster.controller_with("first", &ELECT);
+    cluster.wait_for(LEASE);
+    wait_for_holder(&cluster, "first");
+    let second = cluster.controller_with("second", &ELECT);
+    cluster.create(&source(&json!({ "manual": "one" })));
+    cluster.wait_for("volumesnapshot/volsync-db-src");
+    assert!(!cluster.log("second").contains("a sync starts"));
+
+    // One that ends gives the lease up, and the other goes on at once.
+    assert!(first.end());
+    wait_for_holder(&cluster, "second");
+    assert_eq!(cluster.get(LEASE)["spec"]["leaseTransitions"], 1);
+    bind(&cluster, "volumesnapshot/volsync-db-src");
+    cluster.wait_for("job/volsync-rclone-src-db");
+
+    // One that is killed keeps it until it runs out.
+    drop(second);
+    let mut third = cluster.controller_with("third", &ELECT);
+    assert!(holder(&cluster).starts_with("second_"));
+    wait_for_holder(&cluster, "third");
+    succeed(&cluster, "job/volsync-rclone-src-db");
+    cluster.wait_until(SOURCE, REASON, "WaitingForManual");
+
+    // One whose lease is taken stops to act.
+    cluster.patch(LEASE, &json!({ "spec": { "holderIdentity": "upstream", "leaseDurationSeconds": 100 } }));
+    assert!(!third.wait());
+    assert!(cluster.log("third").contains("another controller took it"), "{}", cluster.log("third"));
+    assert_eq!(holder(&cluster), "upstream");
+}
+
+/// An end of the n-th pair, with keys of the user's.
+fn end_of_pair(kind: &str, at: usize, spec: &Value) -> Value {
+    let mut object = replication(kind, spec);
+    object["metadata"]["name"] = json!(format!("pair-{at}"));
+    object
+}
+
+#[test]
+fn five_pairs_finish_under_a_limit_of_two() {
+    let cluster = Cluster::start();
+    prepare(&cluster);
+    cluster.create(&json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "keys" },
+        "stringData": { "source": "a", "source.pub": "b", "destination": "c", "destination.pub": "d" },
+    }));
+    let _controller = cluster.controller_with("controller", &["--max-concurrent-transfers=2"]);
+    for at in 0..5 {
+        cluster.create(&end_of_pair("ReplicationDestination", at, &json!({
+            "trigger": { "manual": "one" },
+            "rsync": { "copyMethod": "Direct", "accessModes": ["ReadWriteOnce"], "capacity": "1Gi", "sshKeys": "keys" },
+        })));
+    }
+    // Destinations wait for their sources and count for nothing.
+    for at in 0..5 {
+        cluster.wait_for(&format!("job/volsync-rsync-dst-pair-{at}"));
+    }
+    for at in 0..5 {
+        cluster.create(&end_of_pair(
+            "ReplicationSource",
+            at,
+            &json!({
+                "sourcePVC": "data", "trigger": { "manual": "one" },
+                "rsync": { "copyMethod": "Clone", "address": "192.0.2.1", "sshKeys": "keys" },
+            }),
+        ));
+    }
+    for at in 0..5 {
+        let condition = format!("replicationsource/pair-{at}");
+        cluster.wait_until_set(&condition, ".status.conditions.0.reason");
+    }
+    let started = Instant::now();
+    let mut most = 0;
+    loop {
+        let all: Value = serde_json::from_str(&cluster.kubectl(&["get", "replicationsources", "-o", "json"])).unwrap();
+        let all = all["items"].as_array().unwrap();
+        let running: Vec<&Value> = all.iter().filter(|one| !one["status"]["lastSyncStartTime"].is_null()).collect();
+        assert!(running.len() <= 2, "{running:?}");
+        most = most.max(running.len());
+        let jobs = cluster.names("jobs");
+        for queued in all.iter().filter(|one| one["status"]["conditions"][0]["reason"] == "Queued") {
+            let name = queued["metadata"]["name"].as_str().unwrap();
+            assert_eq!(queued["status"]["conditions"][0]["status"], "False");
+            assert!(!jobs.contains(&format!("volsync-rsync-src-{name}")), "{name} waits and has a Job");
+        }
+        if all.iter().all(|one| one["status"]["lastManualSync"] == "one") {
+            break;
+        }
+        for job in jobs.iter().filter(|job| job.starts_with("volsync-rsync-src-")) {
+            // May be gone by now.
+            cluster.try_patch_status(&format!("job/{job}"), &json!({ "succeeded": 1 }));
+            cluster.try_patch_status(&format!("job/{}", job.replace("-src-", "-dst-")), &json!({ "succeeded": 1 }));
+        }
+        assert!(started.elapsed() < Duration::from_secs(40), "{all:?}");
+    }
+    assert_eq!(most, 2);
+}
+
+#[test]
+fn a_copy_waits_for_its_trigger_and_is_made_as_soon_as_it_comes() {
+    let cluster = Cluster::start();
+    prepare(&cluster);
+    cluster.kubectl(&["annotate", "pvc/data", "volsync.backube/use-copy-trigger="]);
+    let _controller = cluster.controller();
+    cluster.create(&source(&json!({ "manual": "one" })));
+    let annotation = |key: &str| format!(".metadata.annotations.volsync\\.backube/{key}");
+    cluster.wait_until("pvc/data", &annotation("latest-copy-status"), "WaitingForTrigger");
+    assert!(cluster.names("volumesnapshots").is_empty());
+    // Looked at again after a minute at the latest; the wait here is half of it.
+    cluster.kubectl(&["annotate", "pvc/data", "volsync.backube/copy-trigger=first"]);
+    cluster.wait_for("volumesnapshot/volsync-db-src");
+    assert_eq!(cluster.get("pvc/data")["metadata"]["annotations"]["volsync.backube/latest-copy-status"], "InProgress");
+    bind(&cluster, "volumesnapshot/volsync-db-src");
+    cluster.wait_until("pvc/data", &annotation("latest-copy-status"), "Completed");
+    assert_eq!(cluster.get("pvc/data")["metadata"]["annotations"]["volsync.backube/latest-copy-trigger"], "first");
+}
+
+fn curl(arguments: &[&str]) -> (String, String) {
+    let output = Command::new("curl").args(["-sSk", "-w", "\n%{http_code}"]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "curl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (body, code) = text.rsplit_once('\n').unwrap();
+    (code.to_owned(), body.to_owned())
+}
+
+#[test]
+fn metrics_are_for_those_who_may_read_them() {
+    let cluster = Cluster::start();
+    prepare(&cluster);
+    let [metrics, health] = crate::cluster::free_ports();
+    let addresses = [
+        format!("--metrics-bind-address=127.0.0.1:{metrics}"),
+        format!("--health-probe-bind-address=127.0.0.1:{health}"),
+    ];
+    let _controller = cluster.controller_with("controller", &addresses.each_ref().map(String::as_str));
+    let mut wrong = source(&json!({ "manual": "one" }));
+    wrong["spec"]["rclone"]["rcloneConfig"] = json!("nowhere");
+    cluster.create(&wrong);
+    cluster.wait_until(SOURCE, MESSAGE, "secrets \"nowhere\" not found");
+    assert_eq!(curl(&[&format!("http://127.0.0.1:{health}/healthz")]), ("200".into(), "ok".into()));
+    assert_eq!(curl(&[&format!("http://127.0.0.1:{health}/readyz")]).0, "200");
+    let url = format!("https://127.0.0.1:{metrics}/metrics");
+    assert_eq!(curl(&[&url]).0, "401");
+    assert_eq!(curl(&["-H", "Authorization: Bearer wrong", &url]).0, "401");
+    assert_eq!(curl(&["-H", "Authorization: Bearer other", &url]).0, "403");
+    assert_eq!(curl(&["-H", "Authorization: Bearer test", &format!("{url}x")]).0, "404");
+    let (code, text) = curl(&["-H", "Authorization: Bearer test", &url]);
+    assert_eq!(code, "200");
+    let labels = "{method=\"rclone\",obj_name=\"db\",obj_namespace=\"prod\",role=\"source\"}";
+    for line in [
+        format!("volsync_missed_intervals_total{labels} 0"),
+        format!("volsync_volume_out_of_sync{labels} 1"),
+        format!("volsync_sync_duration_seconds_count{labels} 0"),
+        "volsync_leader 1".to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
+    let errors = text.lines().find_map(|line| line.strip_prefix(&format!("volsync_errors_total{labels} "))).unwrap();
+    assert!(errors.parse::<u64>().unwrap() >= 1);
+
+    // Gone with its replication.
+    cluster.kubectl(&["delete", SOURCE]);
+    let start = Instant::now();
+    while curl(&["-H", "Authorization: Bearer test", &url]).1.contains("obj_name") {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
