@@ -95,18 +95,7 @@ impl<'a> Job<'a> {
         let segments = self.direction() == Direction::Pull && self.options.recursive && !self.options.deletes();
         let args = server_args(&self.options, self.direction(), capabilities(segments), &self.cli.info());
         let (streams, running) = self.remote.start(&self.cli.shell()?, self.cli.program(), &args)?;
-        match self.transfer(streams) {
-            Ok(outcome) => Ok(running.end()?.max(outcome.code() as u8)),
-            Err(fatal) => {
-                // The shell's or the server's own code tells more than that the connection ended.
-                let theirs = running.give_up();
-                if theirs <= fatal.code() {
-                    return Err(fatal);
-                }
-                eprintln!("rsync error: {fatal} (code {theirs})");
-                Ok(theirs)
-            }
-        }
+        running.conclude(self.transfer(streams).map(|outcome| outcome.code() as u8))
     }
 
     fn transfer(self, (to, from): (ChildStdin, ChildStdout)) -> Result<Outcome, Fatal> {

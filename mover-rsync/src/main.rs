@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use mover_rsync::args::client::Cli;
+use mover_rsync::block::command;
 use mover_rsync::contract::{self, Entry, destination, forced, source};
 use mover_rsync::{client, server};
 
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
         Some(Entry::Source(args)) => return source::run(&args).into(),
         Some(Entry::Destination(args)) => return destination::run(&args).into(),
         Some(Entry::Forced(args)) => return forced::run(&args).into(),
+        Some(Entry::Diskrsync(args)) => return command::run(&args).into(),
         Some(Entry::Shell) => return contract::shell().into(),
         Some(Entry::Remove(args)) => return contract::remove(&args).into(),
         None => {}

@@ -91,14 +91,30 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 
 impl Running {
+    /// Waits for the end of a session that came to this result here; the exit code of both ends. Where both failed, the
+    /// shell's or the server's own code tells more than that the connection ended.
+    pub(crate) fn conclude(self, here: Result<u8, Fatal>) -> Result<u8, Fatal> {
+        match here {
+            Ok(code) => Ok(self.end()?.max(code)),
+            Err(fatal) => {
+                let theirs = self.give_up();
+                if theirs <= fatal.code() {
+                    return Err(fatal);
+                }
+                eprintln!("rsync error: {fatal} (code {theirs})");
+                Ok(theirs)
+            }
+        }
+    }
+
     /// Waits for the end of a session that went well; the exit code.
-    pub(crate) fn end(mut self) -> Result<u8, Fatal> {
+    fn end(mut self) -> Result<u8, Fatal> {
         let status = self.0.wait().map_err(|error| Fatal::Other(ExitCode::StartClient, error.to_string()))?;
         Ok(code(status))
     }
 
     /// Waits for the end of a session that failed, and makes one if there is none; the exit code, 0 without one.
-    pub(crate) fn give_up(mut self) -> u8 {
+    fn give_up(mut self) -> u8 {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             match self.0.try_wait() {

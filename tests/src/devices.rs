@@ -1,10 +1,11 @@
 //! File systems of a test's own: XFS and ext4 on a loop device, tmpfs, ramfs, overlayfs. Needs root.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::peers;
 use crate::process::run;
@@ -97,6 +98,46 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         // Lazily: a process that a failed test left behind must not keep the mount for ever.
         let _ended = Command::new("umount").arg("--lazy").arg(self.dir.path()).status();
+    }
+}
+
+/// A block device over a file of its own; detached when dropped.
+#[derive(Debug)]
+pub struct Loop {
+    image: NamedTempFile,
+    device: PathBuf,
+}
+
+impl Loop {
+    /// One that holds `content`.
+    pub fn of(content: &[u8]) -> Self {
+        let image = NamedTempFile::with_prefix("image-").unwrap();
+        fs::write(image.path(), content).unwrap();
+        let mut losetup = Command::new(peers::tool("losetup"));
+        let said = run(losetup.args(["--find", "--show"]).arg(image.path())).success();
+        Self { device: String::from_utf8(said.stdout).unwrap().trim_end().into(), image }
+    }
+
+    /// Its name below `/dev`.
+    pub fn path(&self) -> &Path {
+        &self.device
+    }
+
+    /// What it holds now.
+    pub fn content(&self) -> Vec<u8> {
+        fs::read(&self.device).unwrap()
+    }
+
+    /// How many bytes its content takes on the disk.
+    pub fn taken(&self) -> u64 {
+        File::open(&self.device).unwrap().sync_all().unwrap();
+        fs::metadata(self.image.path()).unwrap().blocks() * 512
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ended = Command::new(peers::tool("losetup")).arg("--detach").arg(&self.device).status();
     }
 }
 

@@ -19,6 +19,7 @@ pub mod rclone;
 pub mod rsync;
 pub mod scene;
 pub mod servers;
+pub mod ssh_movers;
 pub mod stores;
 pub mod tree;
 pub mod volume;

@@ -22,6 +22,11 @@ pub fn minio() -> PathBuf {
     pinned("minio")
 }
 
+/// The real diskrsync, built from `tests/peers/diskrsync`.
+pub fn diskrsync() -> PathBuf {
+    pinned("diskrsync")
+}
+
 /// A program of the system, for example `getfacl`, searched in `PATH` and in the system directories.
 pub fn tool(name: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();

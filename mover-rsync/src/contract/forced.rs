@@ -9,7 +9,8 @@ use clap::Parser;
 use rustix::process::{Pid, Signal, kill_process};
 use volsync_common::path::Shown;
 
-use super::Layout;
+use super::{Layout, Volume};
+use crate::block::command;
 use crate::exit::ExitCode;
 use crate::report::line;
 
@@ -25,7 +26,7 @@ struct ForcedCli {
 enum Request {
     /// `rsync --server ...`: the arguments after the program.
     Rsync(Vec<Vec<u8>>),
-    /// `diskrsync ...`
+    /// `diskrsync ...`: whatever the arguments say, our device is its target (as upstream's).
     Diskrsync,
     /// `shutdown N`: the digits.
     Shutdown(String),
@@ -39,14 +40,15 @@ pub fn run(args: &[OsString]) -> u8 {
         return ExitCode::Usage as u8;
     };
     let asked = std::env::var_os("SSH_ORIGINAL_COMMAND").unwrap_or_default().into_vec();
-    match request(&asked) {
-        Some(Request::Rsync(args)) => crate::server::run_confined(&args, &layout.data),
-        Some(Request::Shutdown(code)) => shutdown(&layout, &code),
-        Some(Request::Diskrsync) => {
-            eprintln!("mover-rsync: block volumes are not supported yet");
-            ExitCode::Unsupported as u8
+    match (request(&asked), layout.volume()) {
+        (Some(Request::Rsync(args)), Some(Volume::Filesystem)) => crate::server::run_confined(&args, &layout.data),
+        (Some(Request::Diskrsync), Some(Volume::Block)) => command::serve(&layout.block),
+        (Some(Request::Shutdown(code)), _) => shutdown(&layout, &code),
+        (Some(Request::Rsync(_) | Request::Diskrsync), _) => {
+            eprintln!("mover-rsync: this destination's volume is of another kind");
+            ExitCode::FileSelect as u8
         }
-        None => {
+        (None, _) => {
             line(&format!("Invalid command: {}", Shown(&asked)));
             1
         }

@@ -72,6 +72,8 @@ pub enum Entry {
     Destination(Vec<OsString>),
     /// What sshd runs for every connection.
     Forced(Vec<OsString>),
+    /// `diskrsync`, or its first word.
+    Diskrsync(Vec<OsString>),
     /// The shell of the image, asked for something else.
     Shell,
     /// `/bin/rm` of the image.
@@ -92,9 +94,11 @@ impl Entry {
             ("bash" | "sh", [Some("-c"), Some(command)]) => Some(Self::command(command).unwrap_or(Self::Shell)),
             ("bash" | "sh", _) => Some(Self::Shell),
             ("rm", _) => Some(Self::Remove(args.to_vec())),
+            ("diskrsync", _) => Some(Self::Diskrsync(args.to_vec())),
             (_, [Some("source"), ..]) => Some(Self::Source(rest())),
             (_, [Some("destination"), ..]) => Some(Self::Destination(rest())),
             (_, [Some("forced-command"), ..]) => Some(Self::Forced(rest())),
+            (_, [Some("diskrsync"), ..]) => Some(Self::Diskrsync(rest())),
             _ => None,
         }
     }
@@ -182,6 +186,9 @@ mod tests {
         let forced = find("sh|-c|/usr/bin/mover-rsync forced-command --data /d");
         assert_eq!(forced, Some(Entry::Forced(vec!["--data".into(), "/d".into()])));
         assert_eq!(find("mover-rsync|source|--data|x"), Some(Entry::Source(vec!["--data".into(), "x".into()])));
+        for diskrsync in ["/usr/bin/diskrsync|--target|x", "mover-rsync|diskrsync|--target|x"] {
+            assert_eq!(find(diskrsync), Some(Entry::Diskrsync(vec!["--target".into(), "x".into()])));
+        }
         assert_eq!(find("/bin/rm|-f|x"), Some(Entry::Remove(vec!["-f".into(), "x".into()])));
         for shell in ["bash|-c|id", "sh|-c|/bin/sh forced-command", "bash", "sh|-i"] {
             assert_eq!(find(shell), Some(Entry::Shell), "{shell}");

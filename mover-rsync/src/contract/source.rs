@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use clap::Parser;
 
 use super::{Layout, Volume, debugged, greet};
 use crate::args::client::Cli;
+use crate::block::command;
 use crate::exit::ExitCode;
 use crate::report::line;
 
@@ -82,10 +84,6 @@ fn source(cli: &SourceCli) -> u8 {
         return 1;
     };
     line(&format!("Source PVC volumeMode is {}", volume.name()));
-    if volume == Volume::Block {
-        eprintln!("mover-rsync: block volumes are not supported yet");
-        return ExitCode::Unsupported as u8;
-    }
     let ssh = match Ssh::new(cli, port) {
         Ok(ssh) => ssh,
         Err(error) => {
@@ -93,12 +91,16 @@ fn source(cli: &SourceCli) -> u8 {
             return 1;
         }
     };
-    synchronize(cli, &ssh)
+    synchronize(cli, volume, &ssh)
 }
 
-fn synchronize(cli: &SourceCli, ssh: &Ssh) -> u8 {
+fn synchronize(cli: &SourceCli, volume: Volume, ssh: &Ssh) -> u8 {
     let started = Instant::now();
-    let code = tries(|| push(cli, ssh), || ssh.wait_until_reachable(), std::thread::sleep);
+    let push = || match volume {
+        Volume::Filesystem => push(cli, ssh),
+        Volume::Block => push_block(cli, ssh),
+    };
+    let code = tries(push, || ssh.wait_until_reachable(), std::thread::sleep);
     line(&format!("Rsync completed in {}s", started.elapsed().as_secs()));
     if code != 0 {
         line(&format!("Synchronization failed. rsync returned: {code}"));
@@ -154,6 +156,12 @@ fn push(cli: &SourceCli, ssh: &Ssh) -> u8 {
             ExitCode::Usage as u8
         }
     }
+}
+
+fn push_block(cli: &SourceCli, ssh: &Ssh) -> u8 {
+    let (block, address) = (cli.layout.block.as_os_str().as_bytes(), bracketed(&cli.address));
+    let destination = [b"root@", address.as_bytes(), b":", block].concat();
+    command::push(&cli.layout.block, &destination, &ssh.words)
 }
 
 /// A bare IPv6 address needs brackets in front of a path.
