@@ -1,9 +1,10 @@
 //! Started by a user: brings a source to or from another machine.
 
 use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::process::{ChildStdin, ChildStdout};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use volsync_common::path::Shown;
 use crate::accounts::Accounts;
 use crate::args::ArgsError;
 use crate::args::client::{Cli, Direction, Summary, server_args};
+use crate::daemon::client as daemon;
 use crate::directories::named;
 use crate::exit::Fatal;
 use crate::filter::Filter;
@@ -21,21 +23,37 @@ use crate::receiver::{self, Target};
 use crate::report::{self, Screen, Traffic};
 use crate::sender::{self, Source};
 use crate::server::ids;
-use crate::session::{Terms, begin};
-use crate::shell::Remote;
+use crate::session::{MadeLinks, Start, Terms, begin};
+use crate::shell;
 use crate::stream::{Demux, Mux, Timed};
-use crate::wire::filter;
 use crate::wire::handshake::capabilities;
+use crate::wire::{WireError, filter};
 
 /// Runs the command line; the exit code.
 pub fn run(cli: &Cli) -> u8 {
     match Job::new(cli).and_then(Job::run) {
         Ok(code) => code,
-        Err(fatal) => {
-            eprintln!("rsync error: {fatal} (code {})", fatal.code());
-            fatal.code()
-        }
+        Err(fatal) => failed(&fatal),
     }
+}
+
+/// Runs a command line whose daemon was reached already, by these two ends of one stream; the exit code. Links that the
+/// daemon makes are noted in `made`.
+pub(crate) fn run_over<R, W>(cli: &Cli, from: R, to: W, made: &MadeLinks) -> u8
+where
+    R: Read + AsFd + Send + 'static,
+    W: Write,
+{
+    let job = Job::new(cli).map(|job| Job { made_links: Some(made.clone()), ..job });
+    match job.and_then(|job| job.transfer(from, to)) {
+        Ok(outcome) => outcome.code() as u8,
+        Err(fatal) => failed(&fatal),
+    }
+}
+
+fn failed(fatal: &Fatal) -> u8 {
+    eprintln!("rsync error: {fatal} (code {})", fatal.code());
+    fatal.code()
 }
 
 /// A command line, understood.
@@ -45,6 +63,30 @@ struct Job<'a> {
     filter: Filter,
     remote: Remote,
     local: Local,
+    made_links: Option<MadeLinks>,
+}
+
+/// Where the other side is.
+enum Remote {
+    /// Behind a remote shell.
+    Shell(shell::Remote),
+    /// At a daemon.
+    Daemon(daemon::Remote),
+}
+
+impl Remote {
+    fn parse(text: &[u8]) -> Option<Self> {
+        let daemon = daemon::Remote::parse(text).map(Self::Daemon);
+        daemon.or_else(|| shell::Remote::parse(text).map(Self::Shell))
+    }
+
+    /// What is named there, without what leads to it.
+    fn path(&self) -> &[u8] {
+        match self {
+            Self::Shell(remote) => remote.path(),
+            Self::Daemon(remote) => remote.path(),
+        }
+    }
 }
 
 /// What of it is on this machine.
@@ -64,7 +106,10 @@ impl<'a> Job<'a> {
             source.push(b'/');
         }
         let (remote, local) = match places {
-            (None, Some(remote)) => (remote, Local::Source(Source::open(Path::new(OsStr::from_bytes(&source)))?)),
+            (None, Some(remote)) => {
+                let source = Source::open(Path::new(OsStr::from_bytes(&source)))?;
+                (remote, Local::Source(if cli.without_root { source.without_root() } else { source }))
+            }
             (Some(_), None) => {
                 let remote = Remote::parse(&source).ok_or_else(|| nowhere(&source))?;
                 let requested = named(remote.path()).map(<[u8]>::to_vec);
@@ -73,7 +118,7 @@ impl<'a> Job<'a> {
             (None, None) => return Err(nowhere(destination)),
             (Some(_), Some(_)) => return Err(ArgsError::Usage("one of the two places must be here".into()).into()),
         };
-        let job = Self { cli, options, filter, remote, local };
+        let job = Self { cli, options, filter, remote, local, made_links: None };
         match cli.volume {
             Some(wanted) if wanted != job.direction() => {
                 Err(ArgsError::Usage("push goes to HOST:PATH, pull comes from there".into()).into())
@@ -90,21 +135,42 @@ impl<'a> Job<'a> {
     }
 
     fn run(self) -> Result<u8, Fatal> {
+        match &self.remote {
+            Remote::Shell(remote) => {
+                let args = self.server_args();
+                let ((to, from), running) = remote.start(&self.cli.shell()?, self.cli.program(), &args)?;
+                running.conclude(self.transfer(from, to).map(|outcome| outcome.code() as u8))
+            }
+            Remote::Daemon(remote) => {
+                let stream = remote.connect(self.cli.port)?;
+                let from = stream.try_clone().map_err(WireError::from)?;
+                Ok(self.transfer(from, stream)?.code() as u8)
+            }
+        }
+    }
+
+    fn server_args(&self) -> Vec<String> {
         // With segments a directory may be read, and fail, after something was deleted in another one. We send no
         // segments, and take them only where nothing is deleted.
         let segments = self.direction() == Direction::Pull && self.options.recursive && !self.options.deletes();
-        let args = server_args(&self.options, self.direction(), capabilities(segments), &self.cli.info());
-        let (streams, running) = self.remote.start(&self.cli.shell()?, self.cli.program(), &args)?;
-        running.conclude(self.transfer(streams).map(|outcome| outcome.code() as u8))
+        server_args(&self.options, self.direction(), capabilities(segments), &self.cli.info())
     }
 
-    fn transfer(self, (to, from): (ChildStdin, ChildStdout)) -> Result<Outcome, Fatal> {
+    fn transfer<R, W>(self, from: R, to: W) -> Result<Outcome, Fatal>
+    where
+        R: Read + AsFd + Send + 'static,
+        W: Write,
+    {
         let started = Instant::now();
         let mut input = Demux::new(Timed::new(from, self.options.timeout));
         let received = input.received();
         let mut out = Mux::new(to);
         out.limit(self.options.bwlimit);
-        let agreed = begin(&self.options, &mut input, &mut out)?;
+        let start = match &self.remote {
+            Remote::Shell(_) => Start::Exchange,
+            Remote::Daemon(remote) => Start::Known(remote.enter(&self.server_args(), &mut input, &mut out)?),
+        };
+        let agreed = begin(&self.options, start, &mut input, &mut out)?;
         let show = self.cli.show();
         let sends = self.direction() == Direction::Push;
         // Who sends must know the rules, and who deletes.
@@ -113,7 +179,13 @@ impl<'a> Job<'a> {
         }
         let screen = Screen { show, times: self.options.times, sends };
         let numeric = self.options.numeric_ids;
-        let terms = Terms { options: self.options, agreed, filter: self.filter, screen: Some(screen) };
+        let terms = Terms {
+            options: self.options,
+            agreed,
+            filter: self.filter,
+            screen: Some(screen),
+            made_links: self.made_links,
+        };
         let outcome = match self.local {
             Local::Source(source) => {
                 let accounts = if numeric { Accounts::default() } else { Accounts::read() };
@@ -132,5 +204,5 @@ impl<'a> Job<'a> {
 }
 
 fn nowhere(given: &[u8]) -> Fatal {
-    ArgsError::Usage(format!("{} is not of the form [USER@]HOST:PATH", Shown(given))).into()
+    ArgsError::Usage(format!("{} is neither [USER@]HOST:PATH nor rsync://HOST/MODULE", Shown(given))).into()
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use mover_rsync::args::client::Cli;
 use mover_rsync::block::command;
-use mover_rsync::contract::{self, Entry, destination, forced, source};
+use mover_rsync::contract::{self, Entry, destination, forced, source, tls_destination, tls_source};
 use mover_rsync::{client, server};
 
 /// rsync's code for a wrong command line.
@@ -18,6 +18,9 @@ fn main() -> ExitCode {
         Some(Entry::Destination(args)) => return destination::run(&args).into(),
         Some(Entry::Forced(args)) => return forced::run(&args).into(),
         Some(Entry::Diskrsync(args)) => return command::run(&args).into(),
+        Some(Entry::TlsSource(args)) => return tls_source::run(&args).into(),
+        Some(Entry::TlsDestination(args)) => return tls_destination::run(&args).into(),
+        Some(Entry::TlsSession(args)) => return tls_destination::session(&args).into(),
         Some(Entry::Shell) => return contract::shell().into(),
         Some(Entry::Remove(args)) => return contract::remove(&args).into(),
         None => {}

@@ -96,6 +96,11 @@ pub fn summary(outcome: &Outcome, traffic: Traffic, show: Show) {
     }
 }
 
+/// What a daemon logs at the end of a session: VolSync shows it in the status of the destination.
+pub fn received(outcome: &Outcome, sent: u64, received: u64) {
+    line(&format!("sent {sent} bytes  received {received} bytes  total size {}", outcome.total_size));
+}
+
 fn summary_lines(outcome: &Outcome, traffic: Traffic, show: Show) -> Vec<String> {
     let number = |value: u64| if show.human { with_unit(value) } else { grouped(value) };
     let mut lines = vec![String::new()];

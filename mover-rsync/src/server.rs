@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -12,9 +12,10 @@ use crate::args::ArgsError;
 use crate::args::server::{ServerArgs, parse};
 use crate::exit::{ExitCode, Fatal};
 use crate::filter::Filter;
+use crate::outcome::Outcome;
 use crate::receiver::{self, Target};
 use crate::sender::{self, Source};
-use crate::session::{Agreed, Terms, farewell, give_up, serve};
+use crate::session::{Agreed, Start, Terms, farewell, give_up, serve};
 use crate::stream::{Demux, Mux, Timed};
 use crate::wire::filter;
 
@@ -29,8 +30,8 @@ pub fn run_confined(args: &[Vec<u8>], root: &Path) -> u8 {
 }
 
 fn run_in(args: &[Vec<u8>], root: Option<&Path>) -> u8 {
-    match parse(args).map_err(Fatal::from).and_then(|args| session(&args, root)) {
-        Ok(code) => code as u8,
+    match parse(args).map_err(Fatal::from).and_then(|args| on_standard_streams(&args, root)) {
+        Ok(outcome) => outcome.code() as u8,
         Err(fatal) => {
             eprintln!("rsync error: {fatal} (code {})", fatal.code());
             fatal.code()
@@ -38,38 +39,70 @@ fn run_in(args: &[Vec<u8>], root: Option<&Path>) -> u8 {
     }
 }
 
-fn session(args: &ServerArgs, root: Option<&Path>) -> Result<ExitCode, Fatal> {
-    if args.sender && root.is_some() {
-        return Err(ArgsError::Unsupported("--sender".into()).into());
-    }
-    if args.options.relative {
-        return Err(ArgsError::Unsupported("-R".into()).into());
-    }
+fn on_standard_streams(args: &ServerArgs, root: Option<&Path>) -> Result<Outcome, Fatal> {
     let own = |fd: io::Result<std::os::fd::OwnedFd>| fd.map(File::from).map_err(|error| no_stream(&error));
     let input = own(io::stdin().as_fd().try_clone_to_owned())?;
     let output = own(io::stdout().as_fd().try_clone_to_owned())?;
-    let mut input = Demux::new(Timed::new(input, args.options.timeout));
+    let input = Demux::new(Timed::new(input, args.options.timeout));
     let mut out = Mux::new(output);
-    let agreed = serve(args, !args.sender && args.options.may_segment(), seed(), &mut input, &mut out)?;
-    input.framed(Box::new(|_| Ok(())));
-    let (terms, local) = match prepare(args, root, agreed, &mut input) {
-        Ok(prepared) => prepared,
-        Err(fatal) => {
-            give_up(agreed, &fatal, &mut out);
-            farewell(input);
-            return Err(fatal);
+    let setting = Setting { root, start: Start::Exchange, numeric: args.options.numeric_ids };
+    setting.permit(args)?;
+    setting.session(args, input, &mut out)
+}
+
+/// What a server is allowed, and how it begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting<'a> {
+    /// Nothing else is written to, and nothing is sent.
+    pub(crate) root: Option<&'a Path>,
+    pub(crate) start: Start,
+    /// Owners are taken by number, whatever the client says.
+    pub(crate) numeric: bool,
+}
+
+impl Setting<'_> {
+    /// Refuses what must not be.
+    pub(crate) fn permit(&self, args: &ServerArgs) -> Result<(), ArgsError> {
+        if args.sender && self.root.is_some() {
+            return Err(ArgsError::Unsupported("--sender".into()));
         }
-    };
-    let numeric = terms.options.numeric_ids;
-    let outcome = match local {
-        Local::Source(source) => {
-            out.limit(terms.options.bwlimit);
-            let accounts = if numeric { Accounts::default() } else { Accounts::read() };
-            sender::run(&source, &terms, &accounts, input, &mut out)?
+        // A client of a daemon names files of one directory that way (`--files-from`).
+        if args.options.relative && (args.sender || self.start == Start::Exchange) {
+            return Err(ArgsError::Unsupported("-R".into()));
         }
-        Local::Destination(target) => receiver::run(&target, terms, None, ids(numeric), input, &mut out)?,
-    };
-    Ok(outcome.code())
+        Ok(())
+    }
+
+    /// Talks to a client from the handshake to the end.
+    pub(crate) fn session<R, W>(
+        &self,
+        args: &ServerArgs,
+        mut input: Demux<R>,
+        out: &mut Mux<W>,
+    ) -> Result<Outcome, Fatal>
+    where
+        R: Read + Send + 'static,
+        W: Write,
+    {
+        let agreed = serve(args, self.start, !args.sender && args.options.may_segment(), seed(), &mut input, out)?;
+        input.framed(Box::new(|_| Ok(())));
+        let (terms, local) = match prepare(args, self.root, agreed, &mut input) {
+            Ok(prepared) => prepared,
+            Err(fatal) => {
+                give_up(agreed, &fatal, out);
+                farewell(input);
+                return Err(fatal);
+            }
+        };
+        match local {
+            Local::Source(source) => {
+                out.limit(terms.options.bwlimit);
+                let accounts = if self.numeric { Accounts::default() } else { Accounts::read() };
+                sender::run(&source, &terms, &accounts, input, out)
+            }
+            Local::Destination(target) => receiver::run(&target, terms, None, ids(self.numeric), input, out),
+        }
+    }
 }
 
 /// What of a transfer is on this machine.
@@ -83,7 +116,7 @@ fn prepare(
     args: &ServerArgs,
     root: Option<&Path>,
     agreed: Agreed,
-    input: &mut Demux<Timed<File>>,
+    input: &mut Demux<impl Read>,
 ) -> Result<(Terms, Local), Fatal> {
     let options = args.options.clone();
     let rules = if args.sender || options.deletes() { filter::read(input)? } else { Vec::new() };
@@ -98,7 +131,7 @@ fn prepare(
         Some(root) => Local::Destination(Target::beneath(root, path)?),
         None => Local::Destination(Target::new(path)),
     };
-    Ok((Terms { options, agreed, filter, screen: None }, local))
+    Ok((Terms { options, agreed, filter, screen: None, made_links: None }, local))
 }
 
 fn no_stream(error: &io::Error) -> Fatal {

@@ -1,7 +1,7 @@
 //! The beginning of a session, on either side.
 
 use std::io::{Read, Write};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use crate::args::server::ServerArgs;
@@ -12,8 +12,9 @@ use crate::options::{Items, Options};
 use crate::report::Screen;
 use crate::stream::{Demux, Mux};
 use crate::wire::flist::ListOptions;
-use crate::wire::frame::Message;
+use crate::wire::frame::{Message, Tag};
 use crate::wire::handshake::{self, Compat, Compression, Side};
+use crate::wire::item::{Item, ItemFlags};
 use crate::wire::{Input, Output, WireError};
 
 /// What both sides agreed on.
@@ -33,6 +34,30 @@ pub struct Agreed {
     pub seed: i32,
 }
 
+/// Where the number of the protocol comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Both sides say theirs.
+    Exchange,
+    /// The greetings of a daemon and its client said it.
+    Known(i32),
+}
+
+impl Start {
+    fn say(self, out: &mut Vec<u8>) {
+        if self == Self::Exchange {
+            out.int(handshake::NEWEST);
+        }
+    }
+
+    fn hear(self, input: &mut impl Input) -> Result<i32, WireError> {
+        match self {
+            Self::Exchange => handshake::protocol(input.int()?),
+            Self::Known(protocol) => Ok(protocol),
+        }
+    }
+}
+
 /// What a session is about.
 #[derive(Clone, Debug)]
 pub struct Terms {
@@ -44,6 +69,27 @@ pub struct Terms {
     pub filter: Filter,
     /// Where a client shows what happens; a server's standard output is the connection.
     pub screen: Option<Screen>,
+    /// Where a client that sends keeps in mind which links the receiving side made.
+    pub made_links: Option<MadeLinks>,
+}
+
+/// Paths of symbolic links that the receiving side made anew: a daemon may have disguised them (`munge symlinks`).
+#[derive(Clone, Debug, Default)]
+pub struct MadeLinks(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl MadeLinks {
+    /// Keeps an item in mind, if it is such a link.
+    pub fn note(&self, item: &Item, mode: u32, path: &[u8]) {
+        let link = mode & 0o170_000 == 0o120_000;
+        if link && item.flags.any(ItemFlags::LOCAL) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_vec());
+        }
+    }
+
+    /// All of them so far.
+    pub fn take(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Terms {
@@ -75,6 +121,9 @@ impl Agreed {
 
 /// Tells the peer why nothing more will come, if it can still hear and understand that.
 pub fn give_up<W: Write>(agreed: Agreed, fatal: &Fatal, out: &mut Mux<W>) {
+    if fatal.is_told() && out.carries_errors() {
+        out.message(&Message::Text { tag: Tag::Error, text: format!("rsync: {fatal}\n").into_bytes() });
+    }
     if fatal.is_told() && agreed.protocol >= 31 {
         out.message(&Message::ErrorExit(Some(fatal.code().into())));
     }
@@ -98,9 +147,29 @@ pub fn farewell<R: Read + Send + 'static>(mut input: Demux<R>) {
     }
 }
 
+/// Answers a client whose arguments cannot be obeyed: a handshake that agrees on nothing, and why no session follows.
+pub fn refuse(protocol: i32, fatal: &Fatal, out: &mut Mux<impl Write>) {
+    let agreed = Agreed {
+        protocol,
+        compat: Compat::default(),
+        sum: SumKind::Md5,
+        list_sum: SumKind::Md5,
+        compression: Compression::None,
+        seed: 0,
+    };
+    let data = out.data();
+    data.varint(agreed.compat.0.cast_signed());
+    data.int(agreed.seed);
+    // A client that is gone needs no answer.
+    let _gone = out.flush();
+    out.framed();
+    give_up(agreed, fatal, out);
+}
+
 /// Begins as a server. Everything that does not depend on the client goes out at once.
 pub fn serve(
     args: &ServerArgs,
+    start: Start,
     segments: bool,
     seed: i32,
     input: &mut Demux<impl Read>,
@@ -110,22 +179,27 @@ pub fn serve(
     let compat = Compat::granted(&args.capabilities, segments);
     let seed = options.seed.unwrap_or(seed);
     let data = out.data();
-    data.int(handshake::NEWEST);
+    start.say(data);
     data.varint(compat.0.cast_signed());
     offer(options, compat, data);
     data.int(seed);
     out.flush()?;
     out.framed();
-    let protocol = handshake::protocol(input.int()?)?;
+    let protocol = start.hear(input)?;
     let agreed = agree(options, protocol, compat, Side::Server, input)?;
     Ok(Agreed { seed, ..agreed })
 }
 
 /// Begins as a client.
-pub fn begin(options: &Options, input: &mut Demux<impl Read>, out: &mut Mux<impl Write>) -> Result<Agreed, Fatal> {
-    out.data().int(handshake::NEWEST);
+pub fn begin(
+    options: &Options,
+    start: Start,
+    input: &mut Demux<impl Read>,
+    out: &mut Mux<impl Write>,
+) -> Result<Agreed, Fatal> {
+    start.say(out.data());
     out.flush()?;
-    let protocol = handshake::protocol(input.int()?)?;
+    let protocol = start.hear(input)?;
     let compat = Compat(input.varint()?.cast_unsigned());
     offer(options, compat, out.data());
     out.flush()?;

@@ -52,7 +52,7 @@ fn terms() -> Terms {
         seed: 1,
     };
     let screen = Screen { show: Show::default(), times: true, sends: false };
-    Terms { options, agreed, filter: Filter::default(), screen: Some(screen) }
+    Terms { options, agreed, filter: Filter::default(), screen: Some(screen), made_links: None }
 }
 
 /// What the sender says: a list, then content for each file of it, asked for or not.

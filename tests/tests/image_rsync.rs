@@ -14,7 +14,7 @@ use volsync_tests::peers;
 use volsync_tests::process::{LIMIT, run};
 use volsync_tests::rsync::{NO_XATTRS, assert_same};
 use volsync_tests::tree::{Kind, Tree};
-use volsync_tests::volume::{Names, awkward, shell};
+use volsync_tests::volume::{Names, awkward, plain, shell};
 
 /// What VolSync's operator adds to a container that may do nothing.
 const GRANTED: [&str; 7] =
@@ -37,6 +37,8 @@ fn it_holds_the_binary_openssh_and_their_libraries() {
         "bin/sh -> /usr/bin/mover-rsync",
         "etc/group",
         "etc/passwd",
+        "mover-rsync-tls/client.sh -> /usr/bin/mover-rsync",
+        "mover-rsync-tls/server.sh -> /usr/bin/mover-rsync",
         "mover-rsync/destination.sh -> /usr/bin/mover-rsync",
         "mover-rsync/source.sh -> /usr/bin/mover-rsync",
         "usr/bin/mover-rsync",
@@ -106,4 +108,59 @@ fn a_volume_goes_from_container_to_container() {
     assert_same(source.path(), destination.path(), NO_XATTRS);
     assert!(from.text().contains("Synchronization completed successfully."), "{from}");
     assert!(to.text().contains("Exiting... Exit code: 0"), "{to}");
+}
+
+/// What the operator grants to rsync-TLS in a namespace with privileges.
+const GRANTED_TLS: [&str; 4] = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SETGID"];
+
+/// A mover of rsync-TLS as the operator starts it.
+fn tls_mover<'a>(
+    image: &Image,
+    script: &str,
+    (user, capabilities): (u32, &'a [&'a str]),
+    (network, env): (Network<'a>, &'a [(&'a str, &'a str)]),
+    [keys, data]: [&'a Path; 2],
+) -> Container {
+    image.start(&Pod {
+        user,
+        capabilities,
+        args: &["/bin/bash", "-c", script],
+        env,
+        mounts: &[(data, "/data"), (keys, "/keys")],
+        scratch: &[],
+        network,
+    })
+}
+
+#[test]
+fn a_volume_goes_over_tls_from_container_to_container() {
+    let image = Image::load("mover-rsync");
+    for (user, capabilities, privileged) in [(0, &GRANTED_TLS[..], "1"), (1234, &[], "0")] {
+        let [keys, source, destination] = [TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap()];
+        fs::write(keys.path().join("psk.txt"), format!("volsync:{}", "0123456789abcdef".repeat(8))).unwrap();
+        if user == 0 {
+            awkward(source.path(), 31, Names::All);
+            shell(source.path(), "chmod g-s shared; rm -r lost+found nested/lost+found");
+        } else {
+            plain(source.path(), 3, 50, 4, 0..20_000);
+            for dir in [&keys, &source, &destination] {
+                shell(dir.path(), "chown -R 1234:1234 .");
+            }
+        }
+        let (own, env) = ([("PRIVILEGED_MOVER", privileged)], ("DESTINATION_ADDRESS", "127.0.0.1"));
+        let mover = |script: &str, network, env: &[(&str, &str)], data: &Path| {
+            tls_mover(&image, script, (user, capabilities), (network, env), [keys.path(), data])
+        };
+        let to = mover("/mover-rsync-tls/server.sh", Network::Own, &own, destination.path());
+        let env = [env, own[0]];
+        let from = mover("/mover-rsync-tls/client.sh", Network::Of(&to), &env, source.path());
+        let from = from.running.wait(LIMIT).success();
+        let to = to.running.wait(LIMIT).success();
+        for volume in [&source, &destination] {
+            shell(volume.path(), "chmod 755 .; touch -d @7 .");
+        }
+        assert_same(source.path(), destination.path(), NO_XATTRS);
+        assert!(from.text().contains("rsync completed in "), "{from}");
+        assert!(to.text().contains("Sync complete, exiting."), "{to}");
+    }
 }

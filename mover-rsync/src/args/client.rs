@@ -74,6 +74,9 @@ pub struct Cli {
     /// The remote shell, with arguments
     #[arg(short = 'e', long, default_value = "ssh", value_name = "COMMAND", help_heading = HOW)]
     rsh: String,
+    /// The port of a daemon
+    #[arg(long, help_heading = HOW)]
+    pub port: Option<u16>,
     /// The program to run on the other machine
     #[arg(long, default_value = "rsync", value_name = "PROGRAM", help_heading = HOW)]
     rsync_path: String,
@@ -114,7 +117,7 @@ pub struct Cli {
     #[arg(long, help_heading = HOW)]
     size_only: bool,
     /// Only files that exist there
-    #[arg(long, help_heading = HOW)]
+    #[arg(long, visible_alias = "ignore-non-existing", help_heading = HOW)]
     existing: bool,
     /// Only files that do not exist there
     #[arg(long, help_heading = HOW)]
@@ -194,15 +197,19 @@ pub struct Cli {
     #[arg(long, value_name = "WORDS", value_delimiter = ',', help_heading = TELLING)]
     info: Vec<String>,
 
-    /// `DIRECTORY`, `DIRECTORY/` (its contents) or a file; here, or as `[USER@]HOST:PATH`
+    /// `DIRECTORY`, `DIRECTORY/` (its contents) or a file; here, as `[USER@]HOST:PATH`, or at a daemon as
+    /// `rsync://HOST[:PORT]/MODULE/PATH` or `HOST::MODULE/PATH`
     #[arg(required = true, value_name = "SOURCE")]
     pub source: OsString,
-    /// Where it goes; one of the two is `[USER@]HOST:PATH`
+    /// Where it goes; one of the two is here
     #[arg(required = true, value_name = "DESTINATION")]
     pub destination: OsString,
     /// A whole volume is meant.
     #[arg(skip)]
     pub volume: Option<Direction>,
+    /// Everything in the source, but not the directory itself: rsync's `--files-from` with all its names.
+    #[arg(skip)]
+    pub without_root: bool,
 }
 
 /// Which way a transfer goes.
@@ -331,6 +338,8 @@ impl Cli {
             xattrs: self.xattrs,
             hard_links: self.hard_links,
             sparse: self.sparse,
+            // Names in a list of files lead from the source, which is told that way.
+            relative: self.without_root,
             one_file_system: self.one_file_system,
             checksum: self.checksum,
             whole_file: self.whole_file,
@@ -560,6 +569,7 @@ fn bundle(options: &Options, push: bool, letters: &str) -> String {
         ('r', options.recursive),
         ('c', options.checksum),
         ('I', options.ignore_times),
+        ('R', options.relative),
         ('x', options.one_file_system),
         ('S', options.sparse),
         ('z', options.compress && options.compress_choice.is_none()),
@@ -589,6 +599,21 @@ mod tests {
         // The server's end understands the same.
         let understood = super::super::server::parse(&args).unwrap().options;
         assert_eq!(understood, options);
+    }
+
+    #[test]
+    fn volsyncs_rsync_tls_client_sends_what_upstream_sends() {
+        let args = |line: &str, without_root: bool| {
+            let cli = Cli { without_root, ..cli(line) };
+            let options = cli.options().unwrap();
+            server_args(&options, Direction::Push, "iLsfxCIvu", &cli.info()).join(" ")
+        };
+        let copies = "m -aAhHSxz -r --exclude=lost+found --itemize-changes --info=stats2,misc2 /data/ rsync://h/data";
+        let recorded = "--server -lHogDtpArRxSze.iLsfxCIvu --log-format=%i --info=STATS2,MISC2 .";
+        assert_eq!(args(copies, true), recorded);
+        let deletes =
+            "m -rx --exclude=lost+found --ignore-existing --ignore-non-existing --delete /data/ rsync://h/data";
+        assert_eq!(args(deletes, false), "--server -rxe.iLsfxCIvu --delete --ignore-existing --existing .");
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn exit_code(file: &Path) -> u8 {
 }
 
 /// Everything that was received is on the disk before success is told.
-fn flush(data: &Path) -> io::Result<()> {
+pub(super) fn flush(data: &Path) -> io::Result<()> {
     if !data.is_dir() {
         return Ok(());
     }

@@ -1,20 +1,29 @@
 //! The movers of VolSync's rsync replication: what its operator expects of the containers that it starts.
 //!
-//! The operator runs `/bin/bash -c /mover-rsync/source.sh` or `.../destination.sh`; the lines printed and the exit codes
-//! are those of the scripts of that name (`docs/compat-rsync.md`, "VolSync's movers").
+//! The operator runs `/bin/bash -c /mover-rsync/source.sh` or `.../destination.sh`, for rsync-TLS
+//! `/mover-rsync-tls/client.sh` or `.../server.sh`; the lines printed and the exit codes are those of the scripts of that
+//! name (`docs/compat-rsync.md`, "VolSync's movers").
 
 pub mod destination;
 pub mod forced;
 pub mod source;
+pub mod tls_destination;
+pub mod tls_source;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::psk::Keys;
 use crate::report::line;
 
 /// The scripts of upstream's image that this program stands for.
 const SOURCE: &str = "/mover-rsync/source.sh";
 const DESTINATION: &str = "/mover-rsync/destination.sh";
+const TLS_SOURCE: &str = "/mover-rsync-tls/client.sh";
+const TLS_DESTINATION: &str = "/mover-rsync-tls/server.sh";
 
 /// Where things are. The defaults are where the operator mounts them.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -74,6 +83,12 @@ pub enum Entry {
     Forced(Vec<OsString>),
     /// `diskrsync`, or its first word.
     Diskrsync(Vec<OsString>),
+    /// `tls-source`, or the script `client.sh`.
+    TlsSource(Vec<OsString>),
+    /// `tls-destination`, or the script `server.sh`.
+    TlsDestination(Vec<OsString>),
+    /// What that one runs for every connection.
+    TlsSession(Vec<OsString>),
     /// The shell of the image, asked for something else.
     Shell,
     /// `/bin/rm` of the image.
@@ -91,6 +106,8 @@ impl Entry {
         match (name?, &words[..]) {
             ("source.sh", _) => Some(Self::Source(Vec::new())),
             ("destination.sh", _) => Some(Self::Destination(Vec::new())),
+            ("client.sh", _) => Some(Self::TlsSource(Vec::new())),
+            ("server.sh", _) => Some(Self::TlsDestination(Vec::new())),
             ("bash" | "sh", [Some("-c"), Some(command)]) => Some(Self::command(command).unwrap_or(Self::Shell)),
             ("bash" | "sh", _) => Some(Self::Shell),
             ("rm", _) => Some(Self::Remove(args.to_vec())),
@@ -99,6 +116,9 @@ impl Entry {
             (_, [Some("destination"), ..]) => Some(Self::Destination(rest())),
             (_, [Some("forced-command"), ..]) => Some(Self::Forced(rest())),
             (_, [Some("diskrsync"), ..]) => Some(Self::Diskrsync(rest())),
+            (_, [Some("tls-source"), ..]) => Some(Self::TlsSource(rest())),
+            (_, [Some("tls-destination"), ..]) => Some(Self::TlsDestination(rest())),
+            (_, [Some("tls-session"), ..]) => Some(Self::TlsSession(rest())),
             _ => None,
         }
     }
@@ -108,6 +128,8 @@ impl Entry {
         match command.trim_ascii() {
             SOURCE => return Some(Self::Source(Vec::new())),
             DESTINATION => return Some(Self::Destination(Vec::new())),
+            TLS_SOURCE => return Some(Self::TlsSource(Vec::new())),
+            TLS_DESTINATION => return Some(Self::TlsDestination(Vec::new())),
             _ => {}
         }
         let mut words = command.split(' ').map(OsString::from);
@@ -120,7 +142,8 @@ impl Entry {
 /// What the image says to somebody who wants a shell; the exit code.
 pub fn shell() -> u8 {
     eprintln!(
-        "There is no shell in this image; bash understands only -c {SOURCE} and -c {DESTINATION}.\n\
+        "There is no shell in this image; bash understands only -c {SOURCE}, {DESTINATION}, {TLS_SOURCE} and \
+         {TLS_DESTINATION}.\n\
          To look around run mover-rsync itself: mover-rsync --help"
     );
     NOT_FOUND
@@ -136,6 +159,22 @@ pub fn remove(args: &[OsString]) -> u8 {
         Err(error) => {
             eprintln!("{error}");
             1
+        }
+    }
+}
+
+/// The keys of rsync-TLS; without them says why.
+fn psk(layout: &Layout) -> Option<Keys> {
+    let file = layout.keys.join("psk.txt");
+    let Ok(text) = std::fs::read(&file) else {
+        line(&format!("ERROR: Pre-shared key not found - {}", file.display()));
+        return None;
+    };
+    match Keys::parse(&text) {
+        Ok(keys) => Some(keys),
+        Err(error) => {
+            line(&format!("ERROR: Pre-shared key cannot be used - {}: {error}", file.display()));
+            None
         }
     }
 }
@@ -161,6 +200,20 @@ fn debugged(layout: &Layout) -> std::io::Result<bool> {
     Ok(true)
 }
 
+/// From now on the first signal ends the process: the first one of a container dies of none by itself.
+fn end_on_signals() -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let wait = move || {
+        if signals.forever().next().is_some() {
+            std::process::exit(TERMINATED.into());
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
+}
+
+/// The exit code after SIGTERM.
+const TERMINATED: u8 = 143;
+
 /// Between two looks whether a person is done; upstream takes ten seconds.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -183,6 +236,15 @@ mod tests {
         for destination in ["/bin/bash|-c|/mover-rsync/destination.sh", "/mover-rsync/destination.sh"] {
             assert_eq!(find(destination), Some(Entry::Destination(Vec::new())));
         }
+        for source in
+            ["/bin/bash|-c|/mover-rsync-tls/client.sh", "/mover-rsync-tls/client.sh", "mover-rsync|tls-source"]
+        {
+            assert_eq!(find(source), Some(Entry::TlsSource(Vec::new())));
+        }
+        for destination in ["/bin/bash|-c|/mover-rsync-tls/server.sh", "/mover-rsync-tls/server.sh"] {
+            assert_eq!(find(destination), Some(Entry::TlsDestination(Vec::new())));
+        }
+        assert_eq!(find("mover-rsync|tls-session|--tmp|x"), Some(Entry::TlsSession(vec!["--tmp".into(), "x".into()])));
         let forced = find("sh|-c|/usr/bin/mover-rsync forced-command --data /d");
         assert_eq!(forced, Some(Entry::Forced(vec!["--data".into(), "/d".into()])));
         assert_eq!(find("mover-rsync|source|--data|x"), Some(Entry::Source(vec!["--data".into(), "x".into()])));

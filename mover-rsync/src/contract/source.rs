@@ -100,7 +100,7 @@ fn synchronize(cli: &SourceCli, volume: Volume, ssh: &Ssh) -> u8 {
         Volume::Filesystem => push(cli, ssh),
         Volume::Block => push_block(cli, ssh),
     };
-    let code = tries(push, || ssh.wait_until_reachable(), std::thread::sleep);
+    let code = tries(push, || wait_until_reachable(&ssh.address, ssh.port), std::thread::sleep);
     line(&format!("Rsync completed in {}s", started.elapsed().as_secs()));
     if code != 0 {
         line(&format!("Synchronization failed. rsync returned: {code}"));
@@ -112,7 +112,11 @@ fn synchronize(cli: &SourceCli, volume: Volume, ssh: &Ssh) -> u8 {
 
 /// Tries until a push succeeds; the last exit code. `unreachable` waits for a destination whose address refuses, and
 /// says whether it waited with success: then the try does not count.
-fn tries(mut push: impl FnMut() -> u8, mut unreachable: impl FnMut() -> bool, pause: impl Fn(Duration)) -> u8 {
+pub(super) fn tries(
+    mut push: impl FnMut() -> u8,
+    mut unreachable: impl FnMut() -> bool,
+    pause: impl Fn(Duration),
+) -> u8 {
     let mut code = push();
     let mut delay = PAUSE;
     for retry in 1..=TRIES {
@@ -141,7 +145,7 @@ fn tries(mut push: impl FnMut() -> u8, mut unreachable: impl FnMut() -> bool, pa
 }
 
 /// The exit code of ssh when it cannot connect.
-const SSH_FAILED: u8 = 255;
+pub(super) const SSH_FAILED: u8 = 255;
 
 fn push(cli: &SourceCli, ssh: &Ssh) -> u8 {
     // A slash at the end: the contents.
@@ -165,7 +169,7 @@ fn push_block(cli: &SourceCli, ssh: &Ssh) -> u8 {
 }
 
 /// A bare IPv6 address needs brackets in front of a path.
-fn bracketed(address: &str) -> String {
+pub(super) fn bracketed(address: &str) -> String {
     let bare = address.contains("::") || address.split(':').count() == 8;
     if bare && !address.starts_with('[') { format!("[{address}]") } else { address.into() }
 }
@@ -227,34 +231,34 @@ impl Ssh {
             }
         }
     }
+}
 
-    /// If the address refuses connections or does not resolve: waits until it takes one. `false` when something else is
-    /// wrong, or when it took too long.
-    fn wait_until_reachable(&self) -> bool {
-        if self.look().is_ok() {
-            return false;
-        }
-        line(&format!("Waiting for {} to accept connections...", self.address));
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            std::thread::sleep(LOOK);
-            if self.look().is_ok() {
-                return true;
-            }
-        }
-        false
+/// If the address refuses connections or does not resolve: waits until it takes one. `false` when something else is
+/// wrong, or when it took too long.
+pub(super) fn wait_until_reachable(address: &str, port: u16) -> bool {
+    if look(address, port).is_ok() {
+        return false;
     }
+    line(&format!("Waiting for {address} to accept connections..."));
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        std::thread::sleep(LOOK);
+        if look(address, port).is_ok() {
+            return true;
+        }
+    }
+    false
+}
 
-    fn look(&self) -> io::Result<()> {
-        let mut last = io::Error::other("no address");
-        for address in (self.address.as_str(), self.port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, LOOK) {
-                Ok(_) => return Ok(()),
-                Err(error) => last = error,
-            }
+fn look(address: &str, port: u16) -> io::Result<()> {
+    let mut last = io::Error::other("no address");
+    for address in (address, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, LOOK) {
+            Ok(_) => return Ok(()),
+            Err(error) => last = error,
         }
-        Err(last)
     }
+    Err(last)
 }
 
 #[cfg(test)]

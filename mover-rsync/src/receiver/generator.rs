@@ -23,7 +23,7 @@ use crate::session::{FAREWELL, give_up};
 use crate::stream::Mux;
 use crate::wire::WireError;
 use crate::wire::flist::{Entry, FileList};
-use crate::wire::frame::io_error;
+use crate::wire::frame::{Message, Tag, io_error};
 use crate::wire::ndx::{Ndx, NdxState};
 use crate::wire::stats::Deleted;
 
@@ -237,7 +237,13 @@ impl<'a, W: Write> Generator<'a, W> {
         }
     }
 
+    /// Says that a phase is over, after what went wrong in it.
     pub(super) fn done(&mut self) {
+        for text in self.context.untold() {
+            if self.out.carries_errors() {
+                self.out.message(&Message::Text { tag: Tag::ErrorXfer, text: format!("{text}\n").into_bytes() });
+            }
+        }
         self.ndx.write(Ndx::Done, self.out.data());
     }
 

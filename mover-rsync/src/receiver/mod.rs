@@ -24,9 +24,9 @@ mod receive;
 mod specials;
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use volsync_common::dest::Dest;
 
@@ -71,7 +71,12 @@ struct Troubles {
     io_error: AtomicU32,
     /// Something could not be done; the rest goes on.
     failed: AtomicBool,
+    /// What that was, for a peer that does not see our standard error; the lock is held for a push or a take.
+    untold: Mutex<Vec<String>>,
 }
+
+/// Failures that wait to be told to the peer; what is beyond stands in our own log only.
+const UNTOLD_MAX: usize = 1000;
 
 impl Context {
     fn new(terms: Terms, place: place::Place, ids: IdMap, troubles: Arc<Troubles>) -> Self {
@@ -92,7 +97,17 @@ impl Context {
     /// Tells of something that could not be done, and goes on.
     fn problem(&self, text: impl std::fmt::Display) {
         self.troubles.failed.store(true, Ordering::Relaxed);
-        eprintln!("rsync: {text}");
+        let text = format!("rsync: {text}");
+        eprintln!("{text}");
+        let mut untold = self.troubles.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        if untold.len() < UNTOLD_MAX {
+            untold.push(text);
+        }
+    }
+
+    /// Failures since the last call.
+    fn untold(&self) -> Vec<String> {
+        std::mem::take(&mut self.troubles.untold.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn io_error(&self) -> u32 {

@@ -35,6 +35,20 @@ impl<W: Write> Generator<'_, W> {
             _ => options.specials,
         };
         if !wanted {
+            // What has to stay as it is in any case is not worth a word.
+            let passed_over = match (options.existing, options.ignore_existing) {
+                (false, false) => false,
+                (existing, kept) => {
+                    if self.stands(path) {
+                        kept
+                    } else {
+                        existing
+                    }
+                }
+            };
+            if passed_over {
+                return Ok(Went::Not);
+            }
             self.say(&format!("skipping non-regular file \"{}\"", Shown(path)));
             return Ok(Went::Not);
         }
@@ -46,6 +60,11 @@ impl<W: Write> Generator<'_, W> {
             Ok(None) => Ok(Went::Not),
             Err(error) => Ok(self.failed("cannot make", path, &error)),
         }
+    }
+
+    fn stands(&mut self, path: &[u8]) -> bool {
+        let found = self.dirs.parent(path).and_then(|(dir, name)| dir.stat(name));
+        found.is_ok_and(|found| found.is_some())
     }
 
     fn try_special(&mut self, list: &FileList, entry: &Entry, path: &[u8]) -> io::Result<Option<u16>> {

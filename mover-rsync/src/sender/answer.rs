@@ -81,6 +81,9 @@ impl<'a> Answers<'a> {
         if let Some(screen) = &session.terms.screen {
             screen.item(&request.item, entry.mode, &path, self.list.target(&entry));
         }
+        if let Some(made) = &session.terms.made_links {
+            made.note(&request.item, entry.mode, &path);
+        }
         if request.item.flags.any(ItemFlags::NEW) {
             session.outcome.created.add(entry.mode);
         }

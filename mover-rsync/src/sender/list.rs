@@ -102,7 +102,9 @@ impl Lister<'_> {
         let walk = walk_with_mount_points(&self.source.path, options, self.keep())
             .map_err(|error| Fatal::Other(ExitCode::FileSelect, format!("cannot read the source: {error}")))?;
         let root = *walk.root();
-        self.add(b".", &root, out.data());
+        if !self.source.without_root {
+            self.add(b".", &root, out.data());
+        }
         if !self.options.recursive {
             return Ok(());
         }

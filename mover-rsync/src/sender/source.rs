@@ -21,6 +21,8 @@ pub struct Source {
     pub(super) prefix: Option<Vec<u8>>,
     /// The only file.
     pub(super) file: Option<Vec<u8>>,
+    /// The directory itself does not take part, only what is in it.
+    pub(super) without_root: bool,
 }
 
 impl Source {
@@ -42,10 +44,22 @@ impl Source {
         match name {
             Some(name) if !is_dir => {
                 let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                Ok(Self { root: open(parent)?, path: parent.into(), prefix: None, file: Some(name) })
+                Ok(Self {
+                    root: open(parent)?,
+                    path: parent.into(),
+                    prefix: None,
+                    file: Some(name),
+                    without_root: false,
+                })
             }
-            name => Ok(Self { root: open(path)?, path: path.into(), prefix: name, file: None }),
+            name => Ok(Self { root: open(path)?, path: path.into(), prefix: name, file: None, without_root: false }),
         }
+    }
+
+    /// Leaves out the directory itself, so that its attributes stay as they are there.
+    #[must_use]
+    pub fn without_root(self) -> Self {
+        Self { without_root: true, ..self }
     }
 
     /// Where an entry of the list is, from the root; `.` for the root itself.

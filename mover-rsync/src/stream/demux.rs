@@ -53,6 +53,11 @@ impl<R: Read> Demux<R> {
         self.handler = handler;
     }
 
+    /// Where bytes come from.
+    pub fn source(&mut self) -> &mut R {
+        &mut self.source
+    }
+
     /// Bytes that came so far, frames included.
     pub fn received(&self) -> Arc<AtomicU64> {
         self.received.clone()
@@ -177,6 +182,11 @@ impl<R: Read + AsFd> Timed<R> {
     /// Reads `inner`, waiting at most `limit` seconds each time; 0 is for ever.
     pub fn new(inner: R, limit: u64) -> Self {
         Self { inner, limit }
+    }
+
+    /// From here on waits at most `limit` seconds.
+    pub fn limit(&mut self, limit: u64) {
+        self.limit = limit;
     }
 
     fn wait(&self) -> std::io::Result<()> {

@@ -20,6 +20,7 @@ pub struct Mux<W> {
     framed: bool,
     written: u64,
     pace: Option<Pace>,
+    carries_errors: bool,
 }
 
 /// Keeps the average rate below a limit.
@@ -52,13 +53,23 @@ impl<W: Write> Mux<W> {
     pub fn new(sink: W) -> Self {
         let mut buffer = Vec::with_capacity(2 * FULL);
         buffer.resize(HEADER, 0);
-        Self { sink, buffer, open: 0, framed: false, written: 0, pace: None }
+        Self { sink, buffer, open: 0, framed: false, written: 0, pace: None, carries_errors: false }
     }
 
     /// Keeps below `rate` KiB a second on average; 0 is without limit.
     pub fn limit(&mut self, rate: u64) {
         let rate = rate.saturating_mul(1024);
         self.pace = (rate > 0).then(|| Pace { rate, debt: 0, since: Instant::now() });
+    }
+
+    /// Failures are told in this stream: the peer sees nothing else of us, no standard error and no exit code.
+    pub fn carry_errors(&mut self) {
+        self.carries_errors = true;
+    }
+
+    /// Whether failures are told in this stream.
+    pub fn carries_errors(&self) -> bool {
+        self.carries_errors
     }
 
     /// From here on there are frames. What was gathered must be sent before.

@@ -7,6 +7,7 @@
 //! Terms are those of `docs/compat-rsync.md`. Protocol 29 and below are refused ([`handshake`]).
 
 pub mod acl;
+pub mod daemon;
 pub mod filter;
 pub mod flist;
 pub mod frame;

@@ -1,0 +1,259 @@
+//! The source of rsync-TLS: brings the volume to the daemon of the destination, then tells it that all is done.
+//!
+//! Upstream copies in two passes, so that the root of the destination keeps its own attributes: first everything in the
+//! root by its name, then, with names alone, what is to be deleted.
+
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Instant;
+
+use clap::Parser;
+
+use super::source::{SSH_FAILED as UNREACHABLE, bracketed, tries, wait_until_reachable};
+use super::{Layout, Volume, debugged, end_on_signals, psk};
+use crate::args::client::Cli;
+use crate::client::run_over;
+use crate::daemon::client::Remote;
+use crate::exit::ExitCode;
+use crate::psk::Keys;
+use crate::report::line;
+use crate::session::MadeLinks;
+use crate::tls::Tunnel;
+
+/// The first pass: everything but the root itself.
+const COPIES: [&str; 5] = ["-aAhHSxz", "-r", "--exclude=lost+found", "--itemize-changes", "--info=stats2,misc2"];
+
+/// The second pass, which changes and makes nothing.
+const DELETES: [&str; 7] = [
+    "-rx",
+    "--exclude=lost+found",
+    "--ignore-existing",
+    "--ignore-non-existing",
+    "--delete",
+    "--itemize-changes",
+    "--info=stats2,misc2",
+];
+
+#[derive(Debug, Parser)]
+#[command(name = "mover-rsync tls-source")]
+struct SourceCli {
+    #[command(flatten)]
+    layout: Layout,
+    /// Where the destination is
+    #[arg(long, env = "DESTINATION_ADDRESS", default_value = "", hide_default_value = true)]
+    address: String,
+    /// Its port
+    #[arg(long, env = "DESTINATION_PORT", default_value = "8000")]
+    port: String,
+}
+
+/// Runs the source; the exit code.
+pub fn run(args: &[std::ffi::OsString]) -> u8 {
+    match SourceCli::try_parse_from(std::iter::once("tls-source".into()).chain(args.iter().cloned())) {
+        Ok(cli) => source(&cli),
+        Err(error) => {
+            let _printed = error.print();
+            ExitCode::Usage as u8
+        }
+    }
+}
+
+fn source(cli: &SourceCli) -> u8 {
+    if cli.address.is_empty() {
+        line("Remote host address must be provided in DESTINATION_ADDRESS");
+        return 1;
+    }
+    match end_on_signals().and_then(|()| debugged(&cli.layout)) {
+        Ok(false) => {}
+        Ok(true) => return 0,
+        Err(error) => {
+            eprintln!("mover-rsync: cannot wait for a person or a signal: {error}");
+            return 1;
+        }
+    }
+    let port = if cli.port.is_empty() { "8000" } else { &cli.port };
+    let Ok(port) = port.parse::<u16>() else {
+        line(&format!("DESTINATION_PORT={port} is no port"));
+        return 1;
+    };
+    let Some(keys) = psk(&cli.layout) else { return 1 };
+    let Some(volume) = cli.layout.volume() else {
+        line("ERROR: source location not found");
+        return 1;
+    };
+    line(&format!("Source PVC volumeMode is {}", volume.name()));
+    if volume == Volume::Block {
+        eprintln!("mover-rsync: block volumes are not supported over TLS yet");
+        return ExitCode::Unsupported as u8;
+    }
+    line(&format!("Syncing data to {}:{port} ...", cli.address));
+    let source = Source { layout: &cli.layout, keys, address: &cli.address, port, made: MadeLinks::default() };
+    source.synchronize()
+}
+
+struct Source<'a> {
+    layout: &'a Layout,
+    keys: Keys,
+    address: &'a str,
+    port: u16,
+    /// In all attempts: the daemon undoes what it did to links when all is done.
+    made: MadeLinks,
+}
+
+impl Source<'_> {
+    fn synchronize(&self) -> u8 {
+        let started = Instant::now();
+        let mut links = Vec::new();
+        let code = tries(
+            || self.attempt(&mut links),
+            || wait_until_reachable(self.address.trim_matches(['[', ']']), self.port),
+            std::thread::sleep,
+        );
+        line(&format!("rsync completed in {}s", started.elapsed().as_secs()));
+        if code != 0 {
+            line(&format!("Synchronization failed. rsync returned: {code}"));
+            return code;
+        }
+        line("Sending shutdown to remote...");
+        let code = self.send(b"complete\n", "complete");
+        if code == 0 {
+            line("...done");
+        }
+        code
+    }
+
+    /// Both passes; the exit code. `links` are paths that the destination was to hear of in an attempt that failed.
+    fn attempt(&self, links: &mut Vec<Vec<u8>>) -> u8 {
+        // A slash at the end: the contents.
+        let data = format!("{}/", self.layout.data.display());
+        let copied = match is_empty(&self.layout.data) {
+            Ok(true) => {
+                line("Skipping sync of empty source directory");
+                0
+            }
+            Ok(false) => self.copy(&data, links),
+            Err(error) => {
+                eprintln!("mover-rsync: cannot read the source: {error}");
+                ExitCode::Partial as u8
+            }
+        };
+        if copied == UNREACHABLE {
+            return UNREACHABLE;
+        }
+        combined(copied, self.session(&DELETES, false, &data, "data"))
+    }
+
+    fn copy(&self, data: &str, links: &mut Vec<Vec<u8>>) -> u8 {
+        let code = self.session(&COPIES, true, data, "data");
+        links.append(&mut self.made.take());
+        if code != 0 || links.is_empty() {
+            return code;
+        }
+        line("Symlinks were created or modified, sending symlink munging file to destination...");
+        self.send(&munging_file(links), "symlink-munging-file")
+    }
+
+    /// Sends a file of control.
+    fn send(&self, content: &[u8], name: &str) -> u8 {
+        let file = self.layout.tmp.join(name);
+        if let Err(error) = fs::write(&file, content) {
+            eprintln!("mover-rsync: cannot write {}: {error}", file.display());
+            return ExitCode::FileIo as u8;
+        }
+        self.session(&[], false, &file.display().to_string(), &format!("control/{name}"))
+    }
+
+    /// A session of its own on a connection of its own; the exit code, [`UNREACHABLE`] if there is none.
+    fn session(&self, options: &[&str], without_root: bool, source: &str, module: &str) -> u8 {
+        let destination = format!("rsync://{}:{}/{module}", bracketed(self.address), self.port);
+        let places = [source, &destination];
+        let words = ["mover-rsync"].iter().chain(options).chain(&places);
+        let mut cli = match Cli::from_words(words.map(std::ffi::OsString::from)) {
+            Ok(cli) => cli,
+            Err(error) => {
+                eprintln!("mover-rsync: {error}");
+                return ExitCode::Usage as u8;
+            }
+        };
+        cli.without_root = without_root;
+        match self.connect(&destination) {
+            Ok((tunnel, from, to)) => {
+                let code = run_over(&cli, from, to, &self.made);
+                tunnel.close();
+                code
+            }
+            Err(error) => {
+                eprintln!("mover-rsync: {error}");
+                UNREACHABLE
+            }
+        }
+    }
+
+    fn connect(&self, destination: &str) -> Result<(Tunnel, UnixStream, UnixStream), String> {
+        let remote = Remote::parse(destination.as_bytes());
+        let remote = remote.ok_or_else(|| format!("DESTINATION_ADDRESS={} is no address", self.address))?;
+        let tcp = remote.connect(None).map_err(|error| error.to_string())?;
+        let tunnel = Tunnel::client(&self.keys, tcp).map_err(|error| error.to_string())?;
+        let ends = tunnel.stream().and_then(|from| Ok((from, tunnel.stream()?)));
+        let (from, to) = ends.map_err(|error| error.to_string())?;
+        Ok((tunnel, from, to))
+    }
+}
+
+/// The code of an attempt: a hundred times the first pass's and the second's, as upstream counts, of which the system
+/// keeps the low eight bits. A failure never looks like success.
+fn combined(copied: u8, deleted: u8) -> u8 {
+    let code = u32::from(copied) * 100 + u32::from(deleted);
+    let [low, ..] = code.to_le_bytes();
+    if code != 0 && low == 0 { 1 } else { low }
+}
+
+fn is_empty(dir: &Path) -> io::Result<bool> {
+    Ok(fs::read_dir(dir)?.next().transpose()?.is_none())
+}
+
+/// The paths of links, one a line. One with a line feed cannot be named, but the directory that it is in: upstream's
+/// destination then looks through all of it.
+fn munging_file(links: &[Vec<u8>]) -> Vec<u8> {
+    let mut lines: Vec<&[u8]> = links.iter().map(|path| nameable(path)).collect();
+    lines.sort_unstable();
+    lines.dedup();
+    let mut text = lines.join(&b'\n');
+    text.push(b'\n');
+    text
+}
+
+/// The path, or the nearest directory above it whose path has no line feed.
+fn nameable(path: &[u8]) -> &[u8] {
+    let Some(feed) = path.iter().position(|b| *b == b'\n') else { return path };
+    let slash = path[..feed].iter().rposition(|b| *b == b'/');
+    slash.map_or(b".", |slash| &path[..slash])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_combined_as_upstream_does() {
+        for (copied, deleted, code) in [(0, 0, 0), (0, 23, 23), (23, 0, 252), (12, 12, 188), (64, 0, 1), (0, 24, 24)] {
+            assert_eq!(combined(copied, deleted), code);
+        }
+    }
+
+    #[test]
+    fn every_link_is_named_or_a_directory_around_it() {
+        let links = ["b", "a/x", "d/li\nne", "d\n/x/y", "a/x", "e/f\n/g"].map(|path| path.as_bytes().to_vec());
+        assert_eq!(munging_file(&links), b".\na/x\nb\nd\ne\n");
+    }
+
+    #[test]
+    fn only_a_directory_with_nothing_in_it_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(is_empty(dir.path()).unwrap());
+        fs::write(dir.path().join(".hidden"), b"").unwrap();
+        assert!(!is_empty(dir.path()).unwrap() && is_empty(Path::new("/does/not/exist")).is_err());
+    }
+}

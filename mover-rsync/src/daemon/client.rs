@@ -1,0 +1,207 @@
+//! A client of a daemon: `rsync://[USER@]HOST[:PORT]/MODULE/PATH` or `[USER@]HOST::MODULE/PATH`.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
+
+use volsync_common::path::Shown;
+
+use crate::exit::{ExitCode, Fatal};
+use crate::report::line;
+use crate::stream::{Demux, Mux};
+use crate::wire::daemon::{Answer, answer, greeted, greeting, line as read_line, write_args};
+
+/// The port of rsync's daemon (IANA).
+const PORT: u16 = 873;
+
+/// How long one address is tried. The reference has no limit of its own.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Lines of text from a daemon before its answer; more are no welcome.
+const LINES_MAX: usize = 10_000;
+
+/// A directory or file at a daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remote {
+    host: String,
+    port: Option<u16>,
+    /// With the module in front.
+    path: Vec<u8>,
+}
+
+impl Remote {
+    /// `None` if that is no place at a daemon.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        match text.split_at_checked(8) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"rsync://") => Self::url(rest),
+            _ => Self::double_colon(text),
+        }
+    }
+
+    fn url(text: &[u8]) -> Option<Self> {
+        let (place, path) = text.split_at(text.iter().position(|b| *b == b'/').unwrap_or(text.len()));
+        let place = host(place)?;
+        let (host, port) = match place.strip_prefix('[') {
+            Some(rest) => {
+                let (host, port) = rest.split_once(']')?;
+                (host, port.strip_prefix(':'))
+            }
+            None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
+        };
+        let port = match port {
+            None | Some("") => None,
+            Some(port) => Some(port.parse().ok()?),
+        };
+        Self::named(host, port, path.strip_prefix(b"/").unwrap_or_default())
+    }
+
+    fn double_colon(text: &[u8]) -> Option<Self> {
+        let at = text.windows(2).position(|two| two == b"::")?;
+        let (place, path) = if text.contains(&b'[') {
+            let end = text.windows(3).position(|three| three == b"]::")?;
+            (&text[..=end], &text[end + 3..])
+        } else {
+            (&text[..at], &text[at + 2..])
+        };
+        // A colon after a slash belongs to a path.
+        if place.contains(&b'/') {
+            return None;
+        }
+        let place = host(place)?;
+        Self::named(place.trim_start_matches('[').trim_end_matches(']'), None, path)
+    }
+
+    fn named(host: &str, port: Option<u16>, path: &[u8]) -> Option<Self> {
+        (!host.is_empty()).then(|| Self { host: host.to_owned(), port, path: path.to_vec() })
+    }
+
+    /// Module and path.
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    fn module(&self) -> &[u8] {
+        self.path.split(|b| *b == b'/').next().unwrap_or_default()
+    }
+
+    /// Opens the connection; `port` is the one to take where the place names none.
+    pub(crate) fn connect(&self, port: Option<u16>) -> Result<TcpStream, Fatal> {
+        let port = self.port.or(port).unwrap_or(PORT);
+        let failed = |error: &io::Error| {
+            Fatal::Other(ExitCode::SocketIo, format!("cannot connect to {} port {port}: {error}", self.host))
+        };
+        let mut last = io::Error::other("no address");
+        for address in (self.host.as_str(), port).to_socket_addrs().map_err(|error| failed(&error))? {
+            match TcpStream::connect_timeout(&address, PATIENCE) {
+                Ok(stream) => {
+                    // Only speed depends on it.
+                    let _slower = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(failed(&last))
+    }
+
+    /// Greets, asks for the module and hands over the server's arguments, which end before the paths; the protocol.
+    pub(crate) fn enter(
+        &self,
+        args: &[String],
+        input: &mut Demux<impl Read>,
+        out: &mut Mux<impl Write>,
+    ) -> Result<i32, Fatal> {
+        if self.module().is_empty() {
+            return Err(Fatal::Other(ExitCode::Usage, "the place at the daemon has no module".into()));
+        }
+        out.data().extend_from_slice(greeting().as_bytes());
+        out.flush()?;
+        let protocol = greeted(&read_line(input)?)?;
+        out.data().extend_from_slice(self.module());
+        out.data().push(b'\n');
+        out.flush()?;
+        for _ in 0..LINES_MAX {
+            let refused = match answer(&read_line(input)?) {
+                Answer::Ok => {
+                    write_args(args.iter().map(String::as_bytes).chain([self.path()]), out.data());
+                    return Ok(protocol);
+                }
+                Answer::Text(text) => {
+                    line(&Shown(&text).to_string());
+                    continue;
+                }
+                Answer::Exit => "it has nothing more to say".to_owned(),
+                Answer::Password => "it wants a password, which is not supported".to_owned(),
+                Answer::Refused(why) => Shown(&why).to_string(),
+            };
+            return Err(Fatal::Other(ExitCode::StartClient, format!("the daemon refuses: {refused}")));
+        }
+        Err(Fatal::Other(ExitCode::StartClient, "the daemon only talks".into()))
+    }
+}
+
+/// The host without a user, whom only a password would need; `None` for what no host name can be.
+fn host(place: &[u8]) -> Option<&str> {
+    let at = place.iter().rposition(|b| *b == b'@').map_or(0, |at| at + 1);
+    std::str::from_utf8(&place[at..]).ok().filter(|host| !host.starts_with('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Cursor, Read};
+
+    #[test]
+    fn places_at_daemons_are_told_from_others() {
+        let parsed = |text: &str| {
+            Remote::parse(text.as_bytes())
+                .map(|remote| (remote.host.clone(), remote.port, String::from_utf8(remote.path).unwrap()))
+        };
+        let expect = |host: &str, port: Option<u16>, path: &str| Some((host.to_owned(), port, path.to_owned()));
+        assert_eq!(parsed("rsync://h/data"), expect("h", None, "data"));
+        assert_eq!(parsed("RSYNC://u@h:8730/data/x y/"), expect("h", Some(8730), "data/x y/"));
+        assert_eq!(parsed("rsync://[fd00::1]:9/m"), expect("fd00::1", Some(9), "m"));
+        assert_eq!(parsed("rsync://h"), expect("h", None, ""));
+        assert_eq!(parsed("h::data/a::b"), expect("h", None, "data/a::b"));
+        assert_eq!(parsed("u@[fd00::1]::m/"), expect("fd00::1", None, "m/"));
+        for other in
+            ["h:data", "/a::b", "a/b::c", "::x", "rsync://:1/x", "rsync://h:x/m", "rsync:/h", "-o::x", "[::1]:x"]
+        {
+            assert_eq!(parsed(other), None, "{other}");
+        }
+    }
+
+    /// What is sent to a daemon that says `says`, and the protocol.
+    fn entered(says: &str) -> (Result<i32, Fatal>, Vec<u8>) {
+        let (mut input, mut out) = (Demux::new(Cursor::new(says.as_bytes().to_vec())), Mux::new(Vec::new()));
+        let remote = Remote::parse(b"rsync://h/data/").unwrap();
+        let protocol = remote.enter(&["--server".into(), ".".into()], &mut input, &mut out);
+        (protocol, out.into_inner().unwrap())
+    }
+
+    #[test]
+    fn a_module_is_asked_for_as_recorded() {
+        let (protocol, sent) = entered("@RSYNCD: 31.0\nwelcome\n@RSYNCD: OK\n");
+        assert_eq!(protocol.unwrap(), 31);
+        assert_eq!(sent, b"@RSYNCD: 32.0 sha512 sha256 sha1 md5 md4\ndata\n--server\0.\0data/\0\0");
+    }
+
+    #[test]
+    fn what_is_no_consent_ends_the_session() {
+        for (says, code, words) in [
+            ("@RSYNCD: 31.0\n@ERROR: Unknown module 'data'\n", 5, "Unknown module"),
+            ("@RSYNCD: 31.0\n@RSYNCD: EXIT\n", 5, "nothing more"),
+            ("@RSYNCD: 31.0\n@RSYNCD: AUTHREQD x\n", 5, "password"),
+            ("@RSYNCD: 29\n", 2, "protocol 29"),
+            ("SSH-2.0-OpenSSH\n", 12, "no greeting"),
+            ("@RSYNCD: 31.0\n", 12, "too early"),
+            ("", 12, "too early"),
+        ] {
+            let error = entered(says).0.unwrap_err();
+            assert!(error.code() == code && error.to_string().contains(words), "{says}: {error}");
+        }
+        let mut endless = Demux::new(b"@RSYNCD: 31.0\n".chain(io::repeat(b'\n')));
+        let talk = Remote::parse(b"h::m").unwrap().enter(&[], &mut endless, &mut Mux::new(Vec::new()));
+        assert!(talk.unwrap_err().to_string().contains("only talks"));
+    }
+}

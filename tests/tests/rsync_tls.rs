@@ -1,0 +1,537 @@
+//! VolSync's rsync-TLS movers: ours against each other, and each against what upstream runs, stunnel and rsync's daemon.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use volsync_tests::peers;
+use volsync_tests::process::{LIMIT, Outcome, Running, run};
+use volsync_tests::rsync::{End, NO_XATTRS, assert_same};
+use volsync_tests::tree::{Entry, Ignore, Kind, Tree};
+use volsync_tests::volume::{Names, awkward, plain, shell};
+
+/// As the operator makes it: 64 bytes in hexadecimal digits, no line feed.
+const KEY: &str = "volsync:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\
+                   00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// A key, two volumes, and a place for each mover's files.
+struct Pair {
+    keys: TempDir,
+    source: TempDir,
+    destination: TempDir,
+    tmp: [TempDir; 2],
+    port: u16,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Pair {
+    /// With volumes that are empty.
+    fn new() -> Self {
+        let [keys, source, destination, one, two] = std::array::from_fn(|_| TempDir::with_prefix("mover-").unwrap());
+        fs::write(keys.path().join("psk.txt"), KEY).unwrap();
+        Self { keys, source, destination, tmp: [one, two], port: free_port() }
+    }
+
+    /// With a source that has one of everything, and a destination with something to delete and a root of its own.
+    fn awkward() -> Self {
+        let pair = Self::new();
+        awkward(pair.source.path(), 41, Names::All);
+        shell(
+            pair.destination.path(),
+            "mkdir -p old/dir lost+found; echo x > old/dir/file; echo y > plain; chmod 2775 .",
+        );
+        pair
+    }
+
+    fn mover(&self, role: &str, volume: &Path, tmp: &Path) -> Command {
+        let mut command = Command::new(End::Ours.program());
+        command.arg(role).arg("--data").arg(volume).arg("--keys").arg(self.keys.path()).arg("--tmp").arg(tmp);
+        command
+    }
+
+    fn destination(&self) -> Command {
+        let mut command = self.mover("tls-destination", self.destination.path(), self.tmp[1].path());
+        command.arg("--port").arg(self.port.to_string());
+        command
+    }
+
+    fn start_destination(&self) -> Running {
+        let destination = Running::start(&mut self.destination());
+        listens(self.port);
+        destination
+    }
+
+    fn source(&self) -> Command {
+        let mut command = self.mover("tls-source", self.source.path(), self.tmp[0].path());
+        command.env("DESTINATION_ADDRESS", "127.0.0.1").env("DESTINATION_PORT", self.port.to_string());
+        command
+    }
+
+    /// Everything is there as it was, but extended attributes and `lost+found`; the root has kept its own attributes.
+    #[track_caller]
+    fn assert_synchronized(&self) {
+        let root = fs::metadata(self.destination.path()).unwrap();
+        assert_eq!(root.permissions().mode() & 0o7777, 0o2775);
+        assert!(self.destination.path().join("lost+found").is_dir() && !self.destination.path().join("old").exists());
+        let kept = |dir: &TempDir| Tree::of(dir.path()).filter(|path, _| path != b"." && !is_lost(path));
+        kept(&self.source).assert_same(&kept(&self.destination), NO_XATTRS);
+    }
+}
+
+fn is_lost(path: &[u8]) -> bool {
+    path.split(|b| *b == b'/').any(|name| name == b"lost+found")
+}
+
+/// Waits until somebody listens there.
+fn listens(port: u16) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "nobody listens on {port}");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until a file has these words.
+fn says(file: &Path, words: &str) -> String {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        if text.contains(words) {
+            return text;
+        }
+        assert!(Instant::now() < deadline, "{words:?} does not appear in:\n{text}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_volume_goes_over_and_both_sides_end() {
+    let pair = Pair::awkward();
+    // The source comes first: it waits for the destination.
+    let source = Running::start(&mut pair.source());
+    let destination = Running::start(&mut pair.destination());
+    let source = source.wait(LIMIT).success();
+    let destination = destination.wait(LIMIT).success();
+    pair.assert_synchronized();
+    let text = source.text();
+    for expected in [
+        format!("Source PVC volumeMode is filesystem\nSyncing data to 127.0.0.1:{} ...\n", pair.port),
+        "\ncL+++++++++ link-out -> /etc/passwd\n".into(),
+        "\ntotal size is ".into(),
+        "\nSymlinks were created or modified, sending symlink munging file to destination...\n".into(),
+        "\nrsync completed in ".into(),
+        "s\nSending shutdown to remote...\n".into(),
+        "\n...done\n".into(),
+    ] {
+        assert!(text.contains(&expected), "{expected:?} is missing: {source}");
+    }
+    let text = destination.text();
+    for expected in [
+        "Destination PVC volumeMode is filesystem\nWaiting for control file to be created (",
+        " bytes  total size ",
+        "\nShutting down...\n",
+        "\nSync complete, exiting.\n",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is missing: {destination}");
+    }
+}
+
+#[test]
+fn a_second_time_nothing_travels() {
+    let pair = Pair::awkward();
+    for time in 0..2 {
+        let destination = pair.start_destination();
+        let source = run(&mut pair.source()).success();
+        destination.wait(LIMIT).success();
+        let still = !source.text().contains("+++++++++") && source.text().contains("regular files transferred: 0");
+        assert_eq!(still, time == 1, "{source}");
+    }
+    pair.assert_synchronized();
+}
+
+#[test]
+fn an_empty_source_empties_the_destination_as_with_upstream() {
+    let pair = Pair::new();
+    shell(pair.destination.path(), "mkdir d lost+found; touch d/f");
+    let destination = pair.start_destination();
+    let source = run(&mut pair.source()).success();
+    destination.wait(LIMIT).success();
+    assert!(source.text().contains("Skipping sync of empty source directory"), "{source}");
+    assert_eq!(Tree::of(pair.destination.path()).0.len(), 2, "the root and lost+found");
+}
+
+/// stunnel with a service, in the foreground; upstream's options but for those about logs.
+fn stunnel(dir: &Path, service: &str) -> Running {
+    let config = dir.join("stunnel.conf");
+    let text = format!(
+        "foreground = yes\noutput = {}\npid =\nsyslog = no\nsocket = l:SO_KEEPALIVE=1\nsocket = r:SO_KEEPALIVE=1\n{service}",
+        dir.join("stunnel.log").display()
+    );
+    fs::write(&config, text).unwrap();
+    Running::start(Command::new(peers::tool("stunnel")).arg(config))
+}
+
+/// What upstream's destination runs: stunnel that starts rsync's daemon for each connection.
+fn upstream_destination(pair: &Pair) -> (Running, PathBuf) {
+    let dir = pair.tmp[1].path();
+    let control = dir.join("control");
+    fs::create_dir(&control).unwrap();
+    let daemon = format!(
+        "log file = {log}\nmax verbosity = 10\nuse chroot = false\nnumeric ids = true\nmunge symlinks = true\n\
+         open noatime = true\nreverse lookup = false\ntransfer logging = true\nread only = false\nuid = 0\ngid = *\n\
+         [data]\npath = {data}\n[control]\npath = {control}\n",
+        log = dir.join("rsyncd.log").display(),
+        data = pair.destination.path().display(),
+        control = control.display(),
+    );
+    let config = dir.join("rsyncd.conf");
+    fs::write(&config, daemon).unwrap();
+    let service = format!(
+        "[rsync]\nciphers = kPSK\nPSKsecrets = {}\nsslVersionMin = TLSv1.3\naccept = 127.0.0.1:{}\nclient = no\n\
+         exec = {}\nexecargs = rsync --server --daemon --config={} .\n",
+        pair.keys.path().join("psk.txt").display(),
+        pair.port,
+        peers::tool("rsync").display(),
+        config.display()
+    );
+    let running = stunnel(dir, &service);
+    listens(pair.port);
+    (running, control)
+}
+
+/// What upstream's destination does with links when all is done.
+fn unmunge(pair: &Pair, control: &Path) {
+    let links = fs::read(control.join("symlink-munging-file")).unwrap();
+    for link in links.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+        let link = pair.destination.path().join(std::ffi::OsStr::from_bytes(link));
+        let mut script = Command::new("/usr/share/rsync/scripts/munge-symlinks");
+        run(script.arg("--unmunge").arg(&link)).success();
+    }
+}
+
+#[test]
+fn our_source_finds_upstreams_destination_as_its_own() {
+    let pair = Pair::awkward();
+    shell(pair.source.path(), "ln -s ../../up 'hollow/inner/new\nline'; ln -s x 'hollow/inner/ -> '");
+    let (_stunnel, control) = upstream_destination(&pair);
+    let source = run(&mut pair.source()).success();
+    assert!(control.join("complete").exists(), "{source}");
+    let munged = |entry: &Entry| matches!(&entry.kind, Kind::Symlink(to) if to.starts_with(b"/rsyncd-munged/"));
+    let links = Tree::of(pair.destination.path()).filter(|_, entry| munged(entry));
+    assert_eq!(links.0.len(), 6);
+    unmunge(&pair, &control);
+    // Its links are made anew afterwards, with a time of their own.
+    shell(pair.destination.path(), "find . -type l -exec touch -h -d @5 {} +");
+    shell(pair.source.path(), "find . -type l -exec touch -h -d @5 {} +");
+    let ignore = Ignore { directory_times: true, ..NO_XATTRS };
+    let kept = |dir: &TempDir| Tree::of(dir.path()).filter(|path, _| path != b"." && !is_lost(path));
+    kept(&pair.source).assert_same(&kept(&pair.destination), ignore);
+}
+
+/// What upstream's source runs: two passes through stunnel, then the file that ends the destination.
+fn upstream_source(pair: &Pair) {
+    let dir = pair.tmp[0].path();
+    let local = free_port();
+    let service = format!(
+        "[rsync]\nciphers = PSK\nPSKsecrets = {}\naccept = 127.0.0.1:{local}\nclient = yes\nconnect = 127.0.0.1:{}\n",
+        pair.keys.path().join("psk.txt").display(),
+        pair.port
+    );
+    let _stunnel = stunnel(dir, &service);
+    listens(local);
+    let list = dir.join("list");
+    let find = format!("find . -mindepth 1 -maxdepth 1 -printf '/%P\\n' > {}", list.display());
+    shell(pair.source.path(), &find);
+    let rsync = |options: &str, from: &str, to: &str| {
+        let mut rsync = Command::new(peers::tool("rsync"));
+        rsync.args(options.split_whitespace()).arg(from).arg(format!("rsync://127.0.0.1:{local}/{to}"));
+        run(&mut rsync).success()
+    };
+    let from = format!("{}/", pair.source.path().display());
+    let copies = format!(
+        "-aAhHSxz -r --exclude=lost+found --itemize-changes --info=stats2,misc2 --files-from={}",
+        list.display()
+    );
+    rsync(&copies, &from, "data");
+    let deletes = "-rx --exclude=lost+found --ignore-existing --ignore-non-existing --delete --itemize-changes \
+                   --info=stats2,misc2";
+    let outcome = rsync(deletes, &from, "data");
+    assert!(outcome.text().contains("*deleting   old/"), "{outcome}");
+    rsync("", &list.display().to_string(), "control/symlink-munging-file");
+    rsync("", &list.display().to_string(), "control/complete");
+}
+
+#[test]
+fn upstreams_source_finds_our_destination_as_its_own() {
+    let pair = Pair::awkward();
+    // Upstream's list of names in the root cannot have these.
+    shell(pair.source.path(), "find . -maxdepth 1 -name '*[\n\r]*' -exec rm -rf {} +");
+    let destination = pair.start_destination();
+    upstream_source(&pair);
+    destination.wait(LIMIT).success();
+    pair.assert_synchronized();
+}
+
+#[test]
+fn without_a_key_an_address_or_a_volume_it_says_so_as_upstream() {
+    let pair = Pair::new();
+    let psk = pair.keys.path().join("psk.txt");
+    let mut nowhere = pair.source();
+    let outcome = run(nowhere.env_remove("DESTINATION_ADDRESS")).exits(1);
+    assert!(outcome.text().contains("Remote host address must be provided in DESTINATION_ADDRESS\n"), "{outcome}");
+    let none = Path::new("/does/not/exist");
+    let mut lost = [pair.mover("tls-source", none, pair.tmp[0].path()), pair.mover("tls-destination", none, none)];
+    let outcome = run(lost[0].env("DESTINATION_ADDRESS", "x")).exits(1);
+    assert!(outcome.text().contains("ERROR: source location not found\n"), "{outcome}");
+    let outcome = run(&mut lost[1]).exits(1);
+    assert!(outcome.text().contains("ERROR: target location not found\n"), "{outcome}");
+    for (text, words) in [(Some("volsync:short"), "is shorter than 16 bytes"), (None, "Pre-shared key not found - ")] {
+        match text {
+            Some(text) => fs::write(&psk, text).unwrap(),
+            None => fs::remove_file(&psk).unwrap(),
+        }
+        for mut mover in [pair.source(), pair.destination()] {
+            let outcome = run(&mut mover).exits(1);
+            let text = outcome.text();
+            assert!(text.contains(&format!("{}", psk.display())) && text.contains(words), "{outcome}");
+            assert!(!text.contains("volsync:short"), "the key is told: {outcome}");
+        }
+    }
+}
+
+#[test]
+fn another_key_opens_nothing() {
+    let (pair, other) = (Pair::awkward(), Pair::new());
+    fs::write(other.keys.path().join("psk.txt"), KEY.replace("00112233", "00112234")).unwrap();
+    let log = pair.tmp[0].path().join("log");
+    let destination = pair.start_destination();
+    // It would try five times, for a minute.
+    let program = End::Ours.program();
+    let script = format!(
+        "exec {} tls-source --data {} --keys {} --tmp {} > {} 2>&1",
+        program.display(),
+        pair.source.path().display(),
+        other.keys.path().display(),
+        pair.tmp[0].path().display(),
+        log.display()
+    );
+    let mut source = Command::new("sh");
+    source.args(["-c", &script]).env("DESTINATION_ADDRESS", "localhost").env("DESTINATION_PORT", pair.port.to_string());
+    let source = Running::start(&mut source);
+    let text = says(&log, "Syncronization failed. Retrying in 2 seconds. Retry 1/5.");
+    assert!(text.contains("the TLS handshake failed ("), "{text}");
+    source.signal(rustix::process::Signal::TERM);
+    source.wait(LIMIT).exits(143);
+    assert_eq!(fs::read(pair.destination.path().join("plain")).unwrap(), b"y\n");
+    // The right one still does.
+    run(&mut pair.source()).success();
+    let destination = destination.wait(LIMIT).success();
+    assert!(destination.text().contains("both sides need the same key"), "{destination}");
+    pair.assert_synchronized();
+}
+
+#[test]
+fn probes_garbage_and_idle_connections_are_in_nobodys_way() {
+    let pair = Pair::awkward();
+    let destination = pair.start_destination();
+    let connect = || TcpStream::connect(("127.0.0.1", pair.port)).unwrap();
+    let idle: Vec<_> = (0..20).map(|_| connect()).collect();
+    for said in [&b""[..], b"GET /healthz HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"@RSYNCD: 32.0\ndata\n"]
+    {
+        connect().write_all(said).unwrap();
+    }
+    run(&mut pair.source()).success();
+    let ended = Instant::now();
+    destination.wait(LIMIT).success();
+    assert!(ended.elapsed() < Duration::from_secs(20), "idle connections held it up");
+    drop(idle);
+    pair.assert_synchronized();
+}
+
+/// Passes connections on to `port`; the first one is cut when so many bytes came from the client.
+fn cutting(port: u16, after: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for (number, client) in listener.incoming().enumerate() {
+            let (mut client, mut server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", port)).unwrap());
+            let (mut back_from, mut back_to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _cut = io::copy(&mut back_from, &mut back_to);
+                let _gone = back_to.shutdown(Shutdown::Write);
+            });
+            let limit = if number == 0 { after as u64 } else { u64::MAX };
+            std::thread::spawn(move || {
+                let _cut = io::copy(&mut Read::by_ref(&mut client).take(limit), &mut server);
+                let how = if limit == u64::MAX { Shutdown::Write } else { Shutdown::Both };
+                for stream in [&client, &server] {
+                    let _gone = stream.shutdown(how);
+                }
+            });
+        }
+    });
+    own
+}
+
+#[test]
+fn a_connection_that_is_cut_is_made_good_by_the_next_try() {
+    for after in [100, 3_000, 200_000, 4_000_000] {
+        let pair = Pair::awkward();
+        plain(pair.source.path(), 5, 40, 3, 0..9_000);
+        let destination = pair.start_destination();
+        let port = cutting(pair.port, after).to_string();
+        let source = run(pair.source().env("DESTINATION_PORT", port)).success();
+        destination.wait(LIMIT).success();
+        assert!(source.text().contains("Retry 1/5."), "nothing was cut after {after} bytes: {source}");
+        pair.assert_synchronized();
+    }
+}
+
+/// A mover as the operator starts it in a namespace without privileges.
+fn unprivileged(mover: &Command) -> Command {
+    let mut command = Command::new(peers::tool("setpriv"));
+    command.args(["--reuid=1234", "--regid=1234", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]);
+    command.args(["--no-new-privs"]).arg(mover.get_program()).args(mover.get_args());
+    command.envs(mover.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PRIVILEGED_MOVER", "0");
+    command
+}
+
+fn give(dir: &Path) {
+    shell(dir, "chown -Rh 1234:1234 .");
+}
+
+#[test]
+fn any_user_may_be_a_mover_without_capabilities() {
+    let pair = Pair::new();
+    plain(pair.source.path(), 9, 60, 5, 0..40_000);
+    shell(pair.source.path(), "ln d1/f1 hard; ln -s x link; mkfifo fifo; touch -h -d @999 link d* .");
+    for dir in [&pair.source, &pair.destination, &pair.tmp[0], &pair.tmp[1], &pair.keys] {
+        give(dir.path());
+    }
+    // Of others, and readable.
+    shell(pair.source.path(), "chown 0:0 d2/f2; chown 1000:1000 d3/f3");
+    let destination = Running::start(&mut unprivileged(&pair.destination()));
+    listens(pair.port);
+    run(&mut unprivileged(&pair.source())).success();
+    destination.wait(LIMIT).success();
+    shell(pair.source.path(), "chown 1234:1234 d2/f2 d3/f3; touch -d @1 .");
+    shell(pair.destination.path(), "touch -d @1 .");
+    assert_same(pair.source.path(), pair.destination.path(), Ignore::default());
+}
+
+#[test]
+fn what_the_destination_cannot_do_is_told_to_the_client() {
+    let pair = Pair::new();
+    plain(pair.source.path(), 9, 6, 2, 1..100);
+    give(pair.destination.path());
+    give(pair.tmp[1].path());
+    shell(pair.destination.path(), "mkdir d1; touch d1/f1");
+    give(pair.keys.path());
+    let destination = Running::start(&mut unprivileged(&pair.destination()));
+    listens(pair.port);
+    let local = free_port();
+    let service = format!(
+        "[rsync]\nciphers = PSK\nPSKsecrets = {}\naccept = 127.0.0.1:{local}\nclient = yes\nconnect = 127.0.0.1:{}\n",
+        pair.keys.path().join("psk.txt").display(),
+        pair.port
+    );
+    let _stunnel = stunnel(pair.tmp[0].path(), &service);
+    listens(local);
+    let rsync = |options: &str, module: &str| {
+        let from = format!("{}/", pair.source.path().display());
+        let to = format!("rsync://127.0.0.1:{local}/{module}");
+        let outcome = run(Command::new(peers::tool("rsync")).args(options.split(' ')).args([from, to]));
+        let text = outcome.text();
+        (outcome, text)
+    };
+    let told = |code: i32, words: &str, (outcome, text): (Outcome, String)| {
+        assert!(outcome.code() == code && text.contains(words), "{outcome}");
+    };
+    // Some files.
+    told(23, "Permission denied", rsync("-r", "data"));
+    assert!(pair.destination.path().join("d0/f0").exists());
+    // The whole session, before and after its beginning.
+    told(5, "Unknown module 'nothing'", rsync("-r", "nothing"));
+    told(4, "the option --inplace is not supported by mover-rsync", rsync("-r --inplace", "data"));
+    told(3, "cannot use the destination ../outside", rsync("-r", "data/../outside"));
+    destination.signal(rustix::process::Signal::TERM);
+    destination.wait(LIMIT).exits(143);
+}
+
+#[test]
+fn the_destination_ends_on_a_signal_also_in_the_middle() {
+    let pair = Pair::new();
+    let destination = pair.start_destination();
+    let _idle = TcpStream::connect(("127.0.0.1", pair.port)).unwrap();
+    destination.signal(rustix::process::Signal::TERM);
+    let started = Instant::now();
+    let outcome = destination.wait(LIMIT).exits(143);
+    assert!(started.elapsed() < Duration::from_secs(10), "{outcome}");
+}
+
+#[test]
+fn a_person_can_look_around_instead() {
+    let pair = Pair::awkward();
+    let flag = pair.tmp[1].path().join("exit-debug-if-removed");
+    let destination = Running::start(pair.destination().env("DEBUG_MOVER", "1"));
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while fs::remove_file(&flag).is_err() {
+        assert!(Instant::now() < deadline, "{} does not appear", flag.display());
+        std::thread::yield_now();
+    }
+    destination.wait(LIMIT).success();
+}
+
+/// rsync's daemon without TLS, for whoever wants it on a command line.
+fn daemon(root: &Path, module: &Path, port: u16) -> Running {
+    let config = root.join("plain.conf");
+    let text = format!(
+        "use chroot = false\nmunge symlinks = no\nread only = false\nuid = 0\ngid = *\n[files]\npath = {}\n[guarded]\npath = /tmp\n\
+         auth users = somebody\nsecrets file = /dev/null\n",
+        module.display()
+    );
+    fs::write(&config, text).unwrap();
+    let mut rsync = Command::new(peers::tool("rsync"));
+    rsync.args(["--daemon", "--no-detach", "--address=127.0.0.1"]).arg(format!("--port={port}"));
+    let running = Running::start(rsync.arg(format!("--config={}", config.display())));
+    listens(port);
+    running
+}
+
+#[test]
+fn a_daemon_of_rsync_is_a_place_like_any_other() {
+    let [source, module, back, tmp] = std::array::from_fn(|_| TempDir::new().unwrap());
+    awkward(source.path(), 51, Names::All);
+    let port = free_port();
+    let _daemon = daemon(tmp.path(), module.path(), port);
+    let ours = |args: &[&str]| {
+        let mut command = Command::new(End::Ours.program());
+        run(command.args(["-aHAX", "--delete"]).args(args))
+    };
+    let [from, to] = [source.path(), back.path()].map(|dir| format!("{}/", dir.display()));
+    ours(&["-z", &from, &format!("rsync://127.0.0.1:{port}/files")]).success();
+    assert_same(source.path(), module.path(), Ignore::default());
+    ours(&[&format!("--port={port}"), "somebody@127.0.0.1::files/", &to]).success();
+    assert_same(source.path(), back.path(), Ignore::default());
+    for (place, code, words) in [
+        ("nothing", 5, "Unknown module 'nothing'"),
+        ("guarded", 5, "it wants a password"),
+        ("", 1, "the place at the daemon has no module"),
+    ] {
+        let outcome = ours(&["-n", &from, &format!("rsync://127.0.0.1:{port}/{place}")]);
+        assert!(outcome.code() == code && outcome.text().contains(words), "{outcome}");
+    }
+    let closed = free_port();
+    let outcome = ours(&[&from, &format!("rsync://127.0.0.1:{closed}/files")]).exits(10);
+    assert!(outcome.text().contains("cannot connect to 127.0.0.1 port"), "{outcome}");
+}
