@@ -97,8 +97,8 @@ pub fn summary(outcome: &Outcome, traffic: Traffic, show: Show) {
 }
 
 /// What a daemon logs at the end of a session: VolSync shows it in the status of the destination.
-pub fn received(outcome: &Outcome, sent: u64, received: u64) {
-    line(&format!("sent {sent} bytes  received {received} bytes  total size {}", outcome.total_size));
+pub fn received(total: u64, sent: u64, received: u64) {
+    line(&format!("sent {sent} bytes  received {received} bytes  total size {total}"));
 }
 
 fn summary_lines(outcome: &Outcome, traffic: Traffic, show: Show) -> Vec<String> {

@@ -10,7 +10,8 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use openssl::error::ErrorStack;
@@ -35,6 +36,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Silence after which the kernel asks whether the peer is still there (upstream's setting of stunnel).
 const KEEP_ALIVE: Duration = Duration::from_mins(3);
+
+/// Between further questions, of which the kernel asks nine.
+const KEEP_ALIVE_AGAIN: Duration = Duration::from_secs(15);
 
 /// Moved at once, in each direction.
 const PIECE: usize = 64 * 1024;
@@ -63,7 +67,9 @@ pub(crate) enum TlsError {
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     plain: UnixStream,
-    ended: mpsc::Receiver<()>,
+    /// Whether the peer said goodbye.
+    ended: mpsc::Receiver<bool>,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Tunnel {
@@ -98,18 +104,23 @@ impl Tunnel {
         let _slower = tcp.set_nodelay(true);
         let _later = sockopt::set_socket_keepalive(&tcp, true);
         let _later = sockopt::set_tcp_keepidle(&tcp, KEEP_ALIVE);
+        let _later = sockopt::set_tcp_keepintvl(&tcp, KEEP_ALIVE_AGAIN);
         let tls = shake_hands(begin(Ssl::new(context)?, tcp))?;
         let (plain, inner) = UnixStream::pair()?;
         inner.set_nonblocking(true)?;
         let (end, ended) = mpsc::channel();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let (out, back) = (Flow::default(), Flow::default());
+        let pump = Pump { tls, plain: inner, out, back, told: None, parted: false, abandoned: abandoned.clone() };
         std::thread::Builder::new().name("tls".into()).spawn(move || {
-            let pump = Pump { tls, plain: inner, out: Flow::default(), back: Flow::default(), told: None };
-            if let Err(error) = pump.run() {
+            let parted = pump.run().unwrap_or_else(|error| {
                 eprintln!("mover-rsync: the connection broke: {error}");
-            }
-            drop(end);
+                false
+            });
+            // Nobody may wait for that any more.
+            let _forgotten = end.send(parted);
         })?;
-        Ok(Self { plain, ended })
+        Ok(Self { plain, ended, abandoned })
     }
 
     /// For a session: one to read from, or one to write to.
@@ -117,11 +128,17 @@ impl Tunnel {
         self.plain.try_clone()
     }
 
-    /// Ends the connection after what was written, and waits for that.
-    pub(crate) fn close(self) {
+    /// Ends the connection after what was written, and waits for that. Whether the peer said goodbye, too.
+    pub(crate) fn close(self) -> bool {
         // Not connected any more when the peer was faster.
         let _ended = self.plain.shutdown(Shutdown::Both);
-        let _ended_or_too_slow = self.ended.recv_timeout(2 * FAREWELL);
+        self.ended.recv_timeout(2 * FAREWELL).unwrap_or(false)
+    }
+
+    /// Breaks the connection off without a goodbye: a peer of ours knows then that something went wrong here.
+    pub(crate) fn abandon(self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.close();
     }
 }
 
@@ -254,21 +271,26 @@ struct Pump {
     back: Flow,
     /// When the peer was told that nothing follows.
     told: Option<Instant>,
+    /// The peer told us so.
+    parted: bool,
+    /// No goodbye is said.
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Pump {
-    fn run(mut self) -> io::Result<()> {
+    /// Works to the end; whether the peer said goodbye.
+    fn run(mut self) -> io::Result<bool> {
         loop {
             let (out, back) = (self.outwards()?, self.inwards()?);
             if self.told.is_some() && self.back.ended && self.back.is_empty() {
-                return Ok(());
+                return Ok(self.parted);
             }
             if out == Step::Moved || back == Step::Moved {
                 continue;
             }
             let deadline = self.told.map(|told| told + FAREWELL);
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(());
+                return Ok(self.parted);
             }
             let (mut network, mut session) = (PollFlags::empty(), PollFlags::empty());
             for step in [out, back] {
@@ -314,6 +336,11 @@ impl Pump {
         if self.told.is_some() {
             return Ok(Step::Idle);
         }
+        if self.abandoned.load(Ordering::Relaxed) {
+            self.back.cut();
+            self.told = Some(Instant::now());
+            return Ok(Step::Moved);
+        }
         match self.tls.shutdown() {
             Ok(_) => {
                 self.told = Some(Instant::now());
@@ -327,7 +354,10 @@ impl Pump {
         if self.back.is_empty() && !self.back.ended {
             match self.tls.ssl_read(&mut self.back.buffer) {
                 Ok(len) => self.back.filled(len),
-                Err(error) if error.code() == ErrorCode::ZERO_RETURN => self.back.filled(0),
+                Err(error) if error.code() == ErrorCode::ZERO_RETURN => {
+                    self.parted = true;
+                    self.back.filled(0);
+                }
                 Err(error) => return self.blocked(error),
             }
             if self.back.ended {
@@ -423,7 +453,16 @@ mod tests {
         writer.join().unwrap();
         echo.join().unwrap();
         assert!(heard == data, "{} bytes of {}", heard.len(), data.len());
-        client.close();
+        assert!(client.close());
+    }
+
+    #[test]
+    fn a_peer_that_gives_up_says_no_goodbye() {
+        let (client, server) = ends(KEY, KEY);
+        server.unwrap().abandon();
+        let client = client.unwrap();
+        assert_eq!(client.stream().unwrap().read(&mut [0]).unwrap(), 0);
+        assert!(!client.close());
     }
 
     #[test]

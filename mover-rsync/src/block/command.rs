@@ -164,11 +164,11 @@ fn unusable(error: &io::Error) -> Fatal {
     Fatal::Other(ExitCode::StartClient, format!("standard input and output cannot be used: {error}"))
 }
 
-fn open_source(path: &Path) -> Result<Device, Fatal> {
+pub(crate) fn open_source(path: &Path) -> Result<Device, Fatal> {
     Device::source(path).map_err(|error| cannot_open(path, &error))
 }
 
-fn open_target(path: &Path, create: bool) -> Result<Device, Fatal> {
+pub(crate) fn open_target(path: &Path, create: bool) -> Result<Device, Fatal> {
     Device::target(path, create).map_err(|error| cannot_open(path, &error))
 }
 
@@ -176,7 +176,7 @@ fn cannot_open(path: &Path, error: &io::Error) -> Fatal {
     Fatal::Other(ExitCode::FileSelect, format!("cannot open {}: {error}", path.display()))
 }
 
-fn code(result: Result<u8, Fatal>) -> u8 {
+pub(crate) fn code(result: Result<u8, Fatal>) -> u8 {
     result.unwrap_or_else(|fatal| {
         eprintln!("diskrsync error: {fatal} (code {})", fatal.code());
         fatal.code()

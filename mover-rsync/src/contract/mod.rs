@@ -7,6 +7,7 @@
 pub mod destination;
 pub mod forced;
 pub mod source;
+mod tls_block;
 pub mod tls_destination;
 pub mod tls_source;
 

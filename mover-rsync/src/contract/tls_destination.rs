@@ -23,7 +23,7 @@ use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
 use super::destination::flush;
-use super::{Layout, TERMINATED, Volume, debugged, psk};
+use super::{Layout, TERMINATED, Volume, debugged, psk, tls_block};
 use crate::daemon::server::{Module, Served, serve};
 use crate::exit::{ExitCode, Fatal};
 use crate::report::{line, received};
@@ -81,10 +81,6 @@ pub fn run(args: &[OsString]) -> u8 {
         return 1;
     };
     line(&format!("Destination PVC volumeMode is {}", volume.name()));
-    if volume == Volume::Block {
-        eprintln!("mover-rsync: block volumes are not supported over TLS yet");
-        return ExitCode::Unsupported as u8;
-    }
     match Destination::open(&cli).and_then(Destination::run) {
         Ok(0) => {
             line("Sync complete, exiting.");
@@ -282,12 +278,17 @@ fn serve_standard_input(layout: &Layout) -> Result<(), Ended> {
     let tcp = TcpStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let keys = psk(layout).ok_or(Ended::Key)?;
     let tunnel = Tunnel::server(&keys, tcp)?;
+    if layout.volume() == Some(Volume::Block) {
+        let copied = tls_block::receive(&layout.block, &complete(layout), tunnel)?;
+        received(copied.size, copied.sent, copied.received);
+        return Ok(());
+    }
     let (from, mut out) = (tunnel.stream()?, Mux::new(tunnel.stream()?));
     let served = serve(&modules(layout), from, &mut out);
     let sent = out.written();
     tunnel.close();
     if let Served::Session("data", outcome, came) = served? {
-        received(&outcome, sent, came);
+        received(outcome.total_size, sent, came);
     }
     Ok(())
 }

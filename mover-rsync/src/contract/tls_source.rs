@@ -5,14 +5,13 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
 use clap::Parser;
 
 use super::source::{SSH_FAILED as UNREACHABLE, bracketed, tries, wait_until_reachable};
-use super::{Layout, Volume, debugged, end_on_signals, psk};
+use super::{Layout, Volume, debugged, end_on_signals, psk, tls_block};
 use crate::args::client::Cli;
 use crate::client::run_over;
 use crate::daemon::client::Remote;
@@ -84,13 +83,12 @@ fn source(cli: &SourceCli) -> u8 {
         return 1;
     };
     line(&format!("Source PVC volumeMode is {}", volume.name()));
-    if volume == Volume::Block {
-        eprintln!("mover-rsync: block volumes are not supported over TLS yet");
-        return ExitCode::Unsupported as u8;
-    }
     line(&format!("Syncing data to {}:{port} ...", cli.address));
     let source = Source { layout: &cli.layout, keys, address: &cli.address, port, made: MadeLinks::default() };
-    source.synchronize()
+    match volume {
+        Volume::Filesystem => source.synchronize(),
+        Volume::Block => source.synchronize_block(),
+    }
 }
 
 struct Source<'a> {
@@ -106,11 +104,7 @@ impl Source<'_> {
     fn synchronize(&self) -> u8 {
         let started = Instant::now();
         let mut links = Vec::new();
-        let code = tries(
-            || self.attempt(&mut links),
-            || wait_until_reachable(self.address.trim_matches(['[', ']']), self.port),
-            std::thread::sleep,
-        );
+        let code = self.tries(|| self.attempt(&mut links));
         line(&format!("rsync completed in {}s", started.elapsed().as_secs()));
         if code != 0 {
             line(&format!("Synchronization failed. rsync returned: {code}"));
@@ -122,6 +116,33 @@ impl Source<'_> {
             line("...done");
         }
         code
+    }
+
+    fn synchronize_block(&self) -> u8 {
+        let started = Instant::now();
+        let code = self.tries(|| self.push_block());
+        line(&format!("diskrsync completed in {}s", started.elapsed().as_secs()));
+        code
+    }
+
+    fn tries(&self, attempt: impl FnMut() -> u8) -> u8 {
+        let reachable = || wait_until_reachable(self.address.trim_matches(['[', ']']), self.port);
+        tries(attempt, reachable, std::thread::sleep)
+    }
+
+    fn push_block(&self) -> u8 {
+        let started = Instant::now();
+        let Some(tunnel) = self.connected("data") else { return UNREACHABLE };
+        match tls_block::send(&self.layout.block, tunnel) {
+            Ok(copied) => {
+                copied.report(started);
+                0
+            }
+            Err(fatal) => {
+                eprintln!("diskrsync error: {fatal} (code {})", fatal.code());
+                fatal.code()
+            }
+        }
     }
 
     /// Both passes; the exit code. `links` are paths that the destination was to hear of in an attempt that failed.
@@ -167,7 +188,7 @@ impl Source<'_> {
 
     /// A session of its own on a connection of its own; the exit code, [`UNREACHABLE`] if there is none.
     fn session(&self, options: &[&str], without_root: bool, source: &str, module: &str) -> u8 {
-        let destination = format!("rsync://{}:{}/{module}", bracketed(self.address), self.port);
+        let destination = self.place(module);
         let places = [source, &destination];
         let words = ["mover-rsync"].iter().chain(options).chain(&places);
         let mut cli = match Cli::from_words(words.map(std::ffi::OsString::from)) {
@@ -178,27 +199,30 @@ impl Source<'_> {
             }
         };
         cli.without_root = without_root;
-        match self.connect(&destination) {
-            Ok((tunnel, from, to)) => {
-                let code = run_over(&cli, from, to, &self.made);
-                tunnel.close();
-                code
-            }
+        let Some(tunnel) = self.connected(module) else { return UNREACHABLE };
+        let ends = tunnel.stream().and_then(|from| Ok((from, tunnel.stream()?)));
+        let code = match ends {
+            Ok((from, to)) => run_over(&cli, from, to, &self.made),
             Err(error) => {
                 eprintln!("mover-rsync: {error}");
-                UNREACHABLE
+                ExitCode::SocketIo as u8
             }
-        }
+        };
+        tunnel.close();
+        code
     }
 
-    fn connect(&self, destination: &str) -> Result<(Tunnel, UnixStream, UnixStream), String> {
-        let remote = Remote::parse(destination.as_bytes());
-        let remote = remote.ok_or_else(|| format!("DESTINATION_ADDRESS={} is no address", self.address))?;
-        let tcp = remote.connect(None).map_err(|error| error.to_string())?;
-        let tunnel = Tunnel::client(&self.keys, tcp).map_err(|error| error.to_string())?;
-        let ends = tunnel.stream().and_then(|from| Ok((from, tunnel.stream()?)));
-        let (from, to) = ends.map_err(|error| error.to_string())?;
-        Ok((tunnel, from, to))
+    fn place(&self, module: &str) -> String {
+        format!("rsync://{}:{}/{module}", bracketed(self.address), self.port)
+    }
+
+    /// An encrypted connection; without one says why.
+    fn connected(&self, module: &str) -> Option<Tunnel> {
+        let remote = Remote::parse(self.place(module).as_bytes());
+        let remote = remote.ok_or_else(|| format!("DESTINATION_ADDRESS={} is no address", self.address));
+        let tcp = remote.and_then(|remote| remote.connect(None).map_err(|error| error.to_string()));
+        let tunnel = tcp.and_then(|tcp| Tunnel::client(&self.keys, tcp).map_err(|error| error.to_string()));
+        tunnel.inspect_err(|error| eprintln!("mover-rsync: {error}")).ok()
     }
 }
 
