@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::mover::release_dir;
+use crate::mover::{release_dir, repository};
 use crate::peers;
 use crate::process::{LIMIT, Outcome, Running, run};
 
@@ -124,13 +124,23 @@ fn id(bundle: &TempDir) -> &OsStr {
 }
 
 /// The OCI layout that `images/build` wrote; panics when it is missing or older than the binary in it.
-fn layout(name: &str) -> PathBuf {
+/// The layout of the image `name` of this build.
+pub fn layout(name: &str) -> PathBuf {
     let release = release_dir();
     let target = release.ancestors().find(|dir| dir.join("images").join(name).is_dir());
     let layout = target.unwrap_or_else(|| panic!("no image {name}: run images/build")).join("images").join(name);
     let time = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
-    assert!(time(&layout.join("index.json")) >= time(&release.join(name)), "old image {name}: run images/build");
+    assert!(
+        time(&layout.join("index.json")) >= time(&release.join(binary(name))),
+        "old image {name}: run images/build"
+    );
     layout
+}
+
+/// What an image's program is called, which is the image's name if its contents say nothing else.
+fn binary(image: &str) -> String {
+    let contents = fs::read_to_string(repository().join("images").join(image).join("contents")).unwrap();
+    contents.lines().find_map(|line| line.strip_prefix("binary ")).unwrap_or(image).to_owned()
 }
 
 fn digest(descriptor: &Value) -> String {

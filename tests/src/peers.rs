@@ -27,6 +27,28 @@ pub fn diskrsync() -> PathBuf {
     pinned("diskrsync")
 }
 
+/// Helm, built from `tests/peers/helm`.
+pub fn helm() -> PathBuf {
+    pinned("helm")
+}
+
+/// Upstream's operator, built from `tests/peers/volsync`.
+pub fn upstream() -> PathBuf {
+    pinned("volsync")
+}
+
+/// Upstream's chart.
+pub fn upstream_chart() -> PathBuf {
+    home(&cache(), "volsync").join("chart")
+}
+
+/// kubectl of the cluster that `tests/cluster/build` has built.
+pub fn kubectl() -> PathBuf {
+    let file = cache().join("cluster/current/kubectl");
+    assert!(file.is_file(), "{} does not exist: run tests/run", file.display());
+    file
+}
+
 /// A program of the system, for example `getfacl`, searched in `PATH` and in the system directories.
 pub fn tool(name: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();

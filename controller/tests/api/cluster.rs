@@ -118,9 +118,11 @@ impl Cluster {
         fs::write(dir.path().join("tokens.csv"), "test,admin,1,\"system:masters\"\nother,nobody,2,\n").unwrap();
         let server = Some(Self::server(dir.path(), client, api));
         let cluster = Self { server, _etcd: etcd, ports: (client, api), dir };
-        fs::write(cluster.kubeconfig(), kubeconfig(&format!("https://127.0.0.1:{api}")).to_string()).unwrap();
+        let server = format!("https://127.0.0.1:{api}");
+        fs::write(cluster.kubeconfig(), kubeconfig(&server, "test").to_string()).unwrap();
         cluster.wait_until_ready();
         cluster.install();
+        fs::write(cluster.account(), kubeconfig(&server, &cluster.token()).to_string()).unwrap();
         cluster
     }
 
@@ -170,6 +172,15 @@ impl Cluster {
         self.dir.path().join("kubeconfig")
     }
 
+    /// The configuration of the account that `deploy` gives the controller.
+    fn account(&self) -> PathBuf {
+        self.dir.path().join("account")
+    }
+
+    fn token(&self) -> String {
+        self.kubectl(&["create", "token", "volsync"]).trim().to_owned()
+    }
+
     /// An API server says on no channel that it is ready: it has to be asked.
     fn wait_until_ready(&self) {
         let start = Instant::now();
@@ -180,14 +191,19 @@ impl Cluster {
         }
     }
 
+    /// Installs what users install, in the namespace of the tests.
     fn install(&self) {
-        let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
-        for kind in ["replicationsources", "replicationdestinations"] {
-            self.kubectl(&["apply", "-f", crds.join(format!("volsync.backube_{kind}.yaml")).to_str().unwrap()]);
-        }
+        let overlay = self.dir.path().join("overlay");
+        fs::create_dir(&overlay).unwrap();
+        // A base must be named by its way from here.
+        let base = fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base")).unwrap();
+        let up = "../".repeat(fs::canonicalize(&overlay).unwrap().components().count() - 1);
+        let resources = json!([format!("{up}{}", base.to_str().unwrap().trim_start_matches('/'))]);
+        let kustomization = json!({ "namespace": "prod", "resources": resources });
+        fs::write(overlay.join("kustomization.yaml"), kustomization.to_string()).unwrap();
+        self.kubectl(&["apply", "-k", overlay.to_str().unwrap()]);
         self.kubectl(&["apply", "-f", program("volumesnapshots.yaml").to_str().unwrap()]);
         self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", PATIENCE]);
-        self.kubectl(&["create", "namespace", "prod"]);
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -205,6 +221,11 @@ impl Cluster {
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "kubectl {arguments:?}: {errors}\n{}", log());
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What kubectl says, whatever it thinks of it.
+    pub(crate) fn answer(&self, arguments: &[&str]) -> String {
+        String::from_utf8(self.command(arguments).output().unwrap().stdout).unwrap().trim().to_owned()
     }
 
     pub(crate) fn create(&self, object: &Value) {
@@ -319,7 +340,7 @@ impl Cluster {
         }
     }
 
-    /// The controller as users start it.
+    /// The controller as users start it, with the rights that `deploy` gives it.
     pub(crate) fn controller(&self) -> Running {
         self.controller_with("controller", &[])
     }
@@ -327,14 +348,14 @@ impl Cluster {
     /// One that reaches the API server through this port, over plain HTTP.
     pub(crate) fn controller_through(&self, port: u16) -> Running {
         let file = self.dir.path().join("through.kubeconfig");
-        fs::write(&file, kubeconfig(&format!("http://127.0.0.1:{port}")).to_string()).unwrap();
+        fs::write(&file, kubeconfig(&format!("http://127.0.0.1:{port}"), "test").to_string()).unwrap();
         self.controller_with("through", &[&format!("--kubeconfig={}", file.display())])
     }
 
     /// One with more arguments. Its name is that of its machine, and of its log.
     pub(crate) fn controller_with(&self, name: &str, arguments: &[&str]) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_volsync-controller"));
-        command.env("KUBECONFIG", self.kubeconfig()).env("HOSTNAME", name).env("VOLSYNC_NAMESPACE", "prod").args([
+        command.env("KUBECONFIG", self.account()).env("HOSTNAME", name).env("VOLSYNC_NAMESPACE", "prod").args([
             "run",
             "--rclone-container-image=mover:1",
             "--rsync-container-image=rsync:1",
@@ -349,12 +370,12 @@ impl Cluster {
     }
 }
 
-fn kubeconfig(server: &str) -> Value {
+fn kubeconfig(server: &str, token: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{ "name": "c", "cluster": { "server": server, "insecure-skip-tls-verify": true } }],
-        "users": [{ "name": "u", "user": { "token": "test" } }],
+        "users": [{ "name": "u", "user": { "token": token } }],
         "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }],
         "current-context": "x",
     })

@@ -210,6 +210,25 @@ fn a_destination_keeps_the_last_snapshot() {
     assert_eq!(cluster.get("pvc/volsync-db-dest")["metadata"]["annotations"]["volsync.backube/snapname"], Value::Null);
 }
 
+/// What the other tests have shown to suffice is little.
+#[test]
+fn the_controllers_account_is_no_administrator() {
+    let cluster = Cluster::start();
+    let account = "--as=system:serviceaccount:prod:volsync";
+    for (verb, object, may) in [
+        ("create", "jobs", true),
+        ("create", "pods", false),
+        ("update", "secrets", false),
+        ("delete", "serviceaccounts", false),
+        ("update", "replicationsources", false),
+        ("create", "clusterroles", false),
+        ("*", "*", false),
+    ] {
+        let answer = cluster.answer(&["auth", "can-i", account, verb, object]);
+        assert_eq!(answer, if may { "yes" } else { "no" }, "{verb} {object}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_in_the_condition() {
     let cluster = Cluster::start();
