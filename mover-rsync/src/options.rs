@@ -109,6 +109,8 @@ pub struct Options {
     pub seed: Option<i32>,
     /// `-B`
     pub block_size: Option<u32>,
+    /// `--partial`: a peer may keep half a file. We never do.
+    pub partial: bool,
     /// `--timeout` in seconds, 0 for none.
     pub timeout: u64,
     /// `--bwlimit` in KiB a second, 0 for none. A receiving side does not keep to it, as in rsync.

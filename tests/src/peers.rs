@@ -17,6 +17,11 @@ pub fn rclone() -> PathBuf {
     pinned("rclone")
 }
 
+/// rsync 3.2.7, older than the one of the system.
+pub fn old_rsync() -> PathBuf {
+    pinned("rsync")
+}
+
 /// The MinIO server built from `tests/peers/minio`.
 pub fn minio() -> PathBuf {
     pinned("minio")

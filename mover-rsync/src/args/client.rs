@@ -122,6 +122,12 @@ pub struct Cli {
     /// Only files that do not exist there
     #[arg(long, help_heading = HOW)]
     ignore_existing: bool,
+    /// A stock peer that is cut off keeps half a file, for the next time
+    #[arg(long, help_heading = HOW)]
+    partial: bool,
+    /// The same; progress is not shown
+    #[arg(short = 'P', help_heading = HOW)]
+    partial_and_progress: bool,
     /// Give up after so many seconds of silence
     #[arg(long, default_value_t = 0, value_name = "SECONDS", help_heading = HOW)]
     timeout: u64,
@@ -363,6 +369,7 @@ impl Cli {
             compress_level: self.compress_level,
             checksum_choice: self.checksum_choice()?,
             block_size: self.block_size,
+            partial: self.partial || self.partial_and_progress,
             timeout: self.timeout,
             items: if self.itemize_changes { Items::Changes } else { Items::None },
             verbose: self.verbose,
@@ -537,6 +544,7 @@ pub fn server_args(options: &Options, direction: Direction, letters: &str, info:
         (push && options.delete_excluded, "--delete-excluded"),
         (push && options.force, "--force"),
         (push && options.size_only, "--size-only"),
+        (push && options.partial, "--partial"),
         (options.ignore_errors, "--ignore-errors"),
         (options.numeric_ids, "--numeric-ids"),
         (push && options.ignore_existing, "--ignore-existing"),
@@ -614,6 +622,13 @@ mod tests {
         let deletes =
             "m -rx --exclude=lost+found --ignore-existing --ignore-non-existing --delete /data/ rsync://h/data";
         assert_eq!(args(deletes, false), "--server -rxe.iLsfxCIvu --delete --ignore-existing --existing .");
+    }
+
+    #[test]
+    fn partial_files_are_the_peers_business() {
+        let args = |direction| server_args(&cli("m -aP s h:d").options().unwrap(), direction, "", "");
+        assert!(args(Direction::Push).contains(&"--partial".into()));
+        assert!(!args(Direction::Pull).contains(&"--partial".into()));
     }
 
     #[test]

@@ -70,6 +70,7 @@ fn shown(arg: &[u8]) -> String {
 /// Long options without effect at a server, with the reason.
 const IGNORED: &[(&str, &str)] = &[
     ("stats", "the client counts for itself"),
+    ("partial", "half a file never gets a name; the next run sends it again"),
     ("msgs2stderr", "messages go to standard error anyway"),
     ("no-msgs2stderr", "messages are few and go to standard error"),
     ("use-qsort", "the order does not depend on it"),
@@ -270,7 +271,6 @@ const UNSUPPORTED: &[&str] = &[
     "daemon",
     "list-only",
     "delay-updates",
-    "partial",
     "copy-unsafe-links",
     "safe-links",
     "append",
@@ -348,6 +348,7 @@ mod tests {
         let options = understood(choices).unwrap().options;
         assert_eq!(options.checksum_choice, Some((SumKind::Md5, SumKind::Xxh64)));
         assert!(options.compress && options.timeout == 30);
+        assert_eq!(understood("--server -r --partial . d").unwrap(), understood("--server -r . d").unwrap());
         assert!(!understood("--server -rD --no-specials . d").unwrap().options.specials);
         assert_eq!(understood("--server -r -B1000 . d").unwrap().options.block_size, Some(1000));
     }

@@ -44,7 +44,7 @@ struct DiskrsyncCli {
     /// For stock's progress bars, which are not shown
     #[arg(long, hide = true)]
     sync_progress: bool,
-    /// From where to where, [[USER@]HOST:]PATH: one of them is on this machine
+    /// From where to where, `[[USER@]HOST:]PATH`: one of them is on this machine
     #[arg(value_name = "PLACE", required = true, num_args = 1..=2)]
     places: Vec<OsString>,
 }
