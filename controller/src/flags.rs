@@ -13,6 +13,9 @@ pub struct Flags {
     /// Security context constraint that privileged movers may use on OpenShift.
     #[arg(long, value_name = "NAME", default_value = "volsync-privileged-mover")]
     pub scc_name: String,
+    /// Secrets in the controller's namespace with which movers' images are pulled, with commas between.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub mover_image_pull_secrets: Vec<String>,
     /// How many transfers may run at a time; those that are due besides wait as `Queued`. Destinations of rsync, which
     /// wait for their sources, never count. 0: no limit.
     #[arg(long, value_name = "N", default_value_t = 0)]

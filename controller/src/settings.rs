@@ -57,6 +57,8 @@ pub struct Settings {
     pub constraint: String,
     /// What is kept of movers' logs.
     pub logs: Logs,
+    /// Secrets of the controller's namespace with which movers' images are pulled.
+    pub pull_secrets: Vec<String>,
     /// The namespace of the controller, if the environment names it. `VOLSYNC_NAMESPACE`.
     pub namespace: Option<String>,
 }
@@ -84,6 +86,7 @@ impl Settings {
             local: zone(&set("TZ").unwrap_or_default(), &TimeZone::UTC)?,
             proxies: proxies.into_iter().flatten().collect(),
             constraint: flags.scc_name.clone(),
+            pull_secrets: flags.mover_image_pull_secrets.iter().filter(|name| !name.is_empty()).cloned().collect(),
             namespace: set("VOLSYNC_NAMESPACE"),
             logs: Logs {
                 bytes: usize::try_from(bytes).unwrap_or(0),

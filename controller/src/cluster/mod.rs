@@ -13,6 +13,7 @@ mod lease;
 mod pass;
 mod peer;
 mod populate;
+mod pull;
 mod rclone;
 mod reconcile;
 mod replicated;
@@ -58,6 +59,11 @@ fn api_text(error: &kube::Error) -> String {
 impl Trouble {
     fn user(error: &impl ToString) -> Self {
         Self::User(error.to_string())
+    }
+
+    /// Whether somebody else was faster: nothing is wrong, and the next look sees what is there now.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 409)
     }
 }
 

@@ -28,7 +28,10 @@ use kube::{
         events::{EventType, Recorder},
     },
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// When a replication is looked at again of which somebody else has changed an object.
+const AFTER_CONFLICT: Duration = Duration::from_millis(100);
 
 /// What every reconcile has at hand.
 pub(super) struct Context {
@@ -139,6 +142,10 @@ async fn step<K: Replicated>(
         Ok(Progress::Pending) => Work::Pending,
         Ok(Progress::Waiting(wait)) => Work::Waiting(wait),
         Ok(Progress::Done) => Work::Finished,
+        Err(error) if error.is_conflict() => {
+            tracing::debug!(%error, "looked at again");
+            Work::Waiting(AFTER_CONFLICT)
+        }
         Err(error) => {
             let owner = hands.owner;
             tracing::warn!(kind = owner.kind, namespace = owner.namespace, name = owner.name, %error, "cannot go on");

@@ -8,7 +8,7 @@ use super::{
     job,
     pass::Pass,
     peer::{self, Published},
-    rclone,
+    pull, rclone,
     wants::{Means, Wants},
 };
 use crate::{
@@ -153,7 +153,8 @@ impl<V> Transfer<'_, V> {
         // The daemon of SSH is root whatever the namespace says.
         let root = self.pass.privileged || self.wants.method == Method::Rsync;
         let constraint = root.then_some(self.pass.settings.constraint.as_str());
-        let wanted = account(&hands.owner, self.direction, constraint, &[]);
+        let pull_secrets = pull::copies(hands, self.pass.settings).await?;
+        let wanted = account(&hands.owner, self.direction, constraint, &pull_secrets);
         hands.keep(&wanted.role).await?;
         hands.keep(&wanted.binding).await?;
         let (made, _) = hands.keep(&wanted.account).await?;

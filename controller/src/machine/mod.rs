@@ -167,8 +167,11 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
         (Phase::Synchronizing, Work::Waiting(wait)) => {
             situation.show(&mut decision, Synchronizing::InProgress, Requeue::After((*wait).max(SHORTEST_WAIT)));
         }
+        (Phase::Idle, Work::Waiting(wait)) => {
+            situation.show(&mut decision, Synchronizing::CleaningUp, Requeue::After((*wait).max(SHORTEST_WAIT)));
+        }
         (Phase::Synchronizing, Work::Finished) => situation.finish(&mut decision),
-        (Phase::Idle, Work::Pending | Work::Waiting(_)) => {
+        (Phase::Idle, Work::Pending) => {
             situation.show(&mut decision, Synchronizing::CleaningUp, Requeue::After(LOOK_AGAIN));
         }
         (Phase::Idle, Work::Finished) => situation.begin_or_wait(&mut decision),

@@ -113,6 +113,8 @@ fn a_sync_that_waits_is_looked_at_when_it_asks() {
     for (wait, expect) in [(Duration::from_secs(10), Duration::from_secs(10)), (Duration::ZERO, SHORTEST_WAIT)] {
         let decision = step(&schedule("@hourly"), &running(), &Work::Waiting(wait));
         assert_eq!((condition(&decision.status), decision.requeue), (IN_PROGRESS, Requeue::After(expect)));
+        let decision = step(&schedule("@hourly"), &idle("2026-11-25T21:30:00Z"), &Work::Waiting(wait));
+        assert_eq!((condition(&decision.status), decision.requeue), (CLEANING_UP, Requeue::After(expect)));
     }
 }
 

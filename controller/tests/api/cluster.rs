@@ -14,11 +14,23 @@ use tempfile::TempDir;
 /// How long anything may take that has to happen.
 const PATIENCE: &str = "--timeout=30s";
 
+fn cache() -> PathBuf {
+    std::env::var_os("VOLSYNC_RS_CACHE")
+        .map_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache/volsync-rs"), PathBuf::from)
+}
+
+/// Where a pinned program is that `tests/peers/install` has brought.
+fn peer(name: &str) -> PathBuf {
+    let pins = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/pins")).unwrap();
+    let version = pins.lines().find_map(|line| line.strip_prefix(&format!("{name} "))).unwrap();
+    let path = cache().join(format!("peers/{name}-{version}/bin"));
+    assert!(path.exists(), "{} is missing: run tests/peers/install", path.display());
+    path
+}
+
 /// Programs that `tests/cluster/build` has made.
 fn program(name: &str) -> PathBuf {
-    let cache = std::env::var_os("VOLSYNC_RS_CACHE")
-        .map_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache/volsync-rs"), PathBuf::from);
-    let path = cache.join("cluster/current").join(name);
+    let path = cache().join("cluster/current").join(name);
     assert!(path.exists(), "{} is missing: run tests/cluster/build", path.display());
     path
 }
@@ -350,6 +362,20 @@ impl Cluster {
         let file = self.dir.path().join("through.kubeconfig");
         fs::write(&file, kubeconfig(&format!("http://127.0.0.1:{port}"), "test").to_string()).unwrap();
         self.controller_with("through", &[&format!("--kubeconfig={}", file.display())])
+    }
+
+    /// Upstream's controller, with the same settings.
+    pub(crate) fn upstream(&self) -> Running {
+        let mut command = Command::new(peer("volsync").join("volsync"));
+        command.env("KUBECONFIG", self.kubeconfig()).env("VOLSYNC_NAMESPACE", "prod").args([
+            "--rclone-container-image=mover:1",
+            "--rsync-container-image=rsync:1",
+            "--rsync-tls-container-image=rsync-tls:1",
+            "--health-probe-bind-address=0",
+            "--metrics-bind-address=0",
+            "--mover-image-pull-secrets=pull,nowhere",
+        ]);
+        start(self.dir.path(), "upstream", &mut command)
     }
 
     /// One with more arguments. Its name is that of its machine, and of its log.

@@ -8,6 +8,8 @@ mod operation;
 mod populate;
 mod proxy;
 mod rsync;
+mod upstream;
+mod world;
 
 use cluster::Cluster;
 use serde_json::{Value, json};
