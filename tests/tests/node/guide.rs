@@ -10,6 +10,7 @@ use volsync_tests::process::run;
 
 use crate::cluster::Cluster;
 use crate::minio;
+use crate::replication::from_snapshot;
 
 /// A fenced block: what stands behind its fence, and its lines.
 struct Block {
@@ -53,8 +54,10 @@ fn what_the_guide_says_works() {
     let outcome = run(&mut shell).success();
     assert!(outcome.text().contains("Rclone completed in"), "{outcome}");
 
+    let mirror = namespace.get("replicationdestination/mirror")["status"]["latestImage"]["name"].clone();
+    namespace.claim("mirror", &from_snapshot(mirror.as_str().unwrap()));
     let greeting = |claim: &str| fs::read_to_string(namespace.volume(claim).join("greetings/first")).unwrap();
-    assert_eq!([greeting("data"), greeting("restored")], ["hello\n", "hello\n"]);
+    assert_eq!(["data", "restored", "mirror"].map(greeting), ["hello\n"; 3]);
 }
 
 /// The two programs that the reader has, in the namespace where the reader is.

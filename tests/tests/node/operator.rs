@@ -55,6 +55,7 @@ impl Upstream {
         operator.args(["--metrics-bind-address=0", "--health-probe-bind-address=0"]);
         operator.arg(format!("--rclone-container-image={}", Cluster::image("mover-rclone")));
         operator.arg(format!("--rsync-container-image={}", Cluster::image("mover-rsync")));
+        operator.arg(format!("--rsync-tls-container-image={}", Cluster::image("mover-rsync")));
         operator.env("VOLSYNC_NAMESPACE", NAMESPACE);
         Self(spawn(&mut operator, log))
     }

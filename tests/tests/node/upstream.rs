@@ -1,6 +1,9 @@
 //! The same replications under upstream's operator, which starts our movers and reads what they log.
 
+use std::path::Path;
+
 use serde_json::json;
+use volsync_tests::rsync::NO_XATTRS;
 use volsync_tests::tree::{Ignore, Tree};
 
 use crate::cluster::Cluster;
@@ -26,9 +29,25 @@ fn upstreams_operator_pushes_and_pulls_with_our_mover_of_rclone() {
 }
 
 #[test]
-fn upstreams_operator_copies_a_volume_with_our_mover_of_rsync() {
+fn upstreams_operator_copies_a_volume_over_ssh_with_our_mover() {
     let cluster = Cluster::take();
     let _operator = Upstream::start(&cluster);
-    let namespace = cluster.privileged_namespace("upstream-rsync");
-    rsync::copy(&namespace, 4);
+    rsync::copy_all(&cluster.privileged_namespace("upstream-rsync"), 4);
+}
+
+#[test]
+fn upstreams_operator_copies_a_volume_over_tls_with_our_mover() {
+    let cluster = Cluster::take();
+    let _operator = Upstream::start(&cluster);
+    let namespace = cluster.privileged_namespace("upstream-rsync-tls");
+    let data = namespace.claim("data", &json!(null));
+    fill(&data, 6);
+    let restored = rsync::copy(&namespace, &rsync::TLS, &json!({}));
+    // The root itself and what is called lost+found stay as they are, at any depth.
+    let moved = |dir: &Path| Tree::of(dir).filter(|path, _| path != b"." && !is_lost_and_found(path));
+    moved(&data).assert_same(&moved(&restored), NO_XATTRS);
+}
+
+fn is_lost_and_found(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(|name| name == b"lost+found")
 }
