@@ -39,8 +39,9 @@ impl Contestant {
         Contestant { binary: binary.into(), config: config.into(), ca, ours: true }
     }
 
-    pub(crate) fn is_ours(&self) -> bool {
-        self.ours
+    /// Its name in rows.
+    pub(crate) fn key(&self) -> &'static str {
+        if self.ours { "ours" } else { "rclone" }
     }
 
     pub(crate) fn name(&self) -> &'static str {

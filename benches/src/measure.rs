@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use serde::{Deserialize, Serialize};
 
 /// How often the memory of a running process is looked at. What it reports is its own high-water mark, so only growth
 /// in the last moment is missed.
@@ -16,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(10);
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// One run of a chain of commands.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Sample {
     pub(crate) wall: f64,
     pub(crate) cpu: f64,
@@ -31,8 +32,11 @@ pub(crate) fn run(commands: Vec<Command>, log: &Path) -> anyhow::Result<Sample> 
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let start = Instant::now();
         let child = command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
-        let one =
-            watch(child, start).with_context(|| format!("{} said: {}", command.get_program().display(), tail(log)))?;
+        let said = || format!("{} said: {}", command.get_program().display(), tail(log));
+        let (one, status) = watch(child, start).with_context(said)?;
+        if !status.success() {
+            bail!("ended with {status}: {}", said());
+        }
         total.wall += one.wall;
         total.cpu += one.cpu;
         total.peak_kib = total.peak_kib.max(one.peak_kib);
@@ -41,7 +45,7 @@ pub(crate) fn run(commands: Vec<Command>, log: &Path) -> anyhow::Result<Sample> 
 }
 
 /// Looks on until the process has ended, reads its account while it still has one, and only then collects it.
-fn watch(mut child: Child, start: Instant) -> anyhow::Result<Sample> {
+pub(crate) fn watch(mut child: Child, start: Instant) -> anyhow::Result<(Sample, ExitStatus)> {
     let pid = Pid::from_child(&child);
     let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     let (done, over) = std::sync::mpsc::channel::<()>();
@@ -61,11 +65,7 @@ fn watch(mut child: Child, start: Instant) -> anyhow::Result<Sample> {
     let cpu = cpu(pid)?;
     drop(done);
     let peak_kib = looking.join().unwrap_or(0);
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("ended with {status}");
-    }
-    Ok(Sample { wall, cpu, peak_kib })
+    Ok((Sample { wall, cpu, peak_kib }, child.wait()?))
 }
 
 fn high_water(pid: Pid) -> Option<u64> {

@@ -1,5 +1,6 @@
 //! Rows, ratios, and the file that remembers them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
@@ -7,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::Sample;
 
-/// One kind of work: every run of both contestants.
+/// One kind of work: every run of each contestant.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) name: String,
-    rclone: Runs,
-    ours: Runs,
+    #[serde(flatten)]
+    runs: BTreeMap<String, Runs>,
 }
 
 /// One entry per run. Seconds, KiB, requests.
@@ -21,30 +22,59 @@ struct Runs {
     wall: Vec<f64>,
     cpu: Vec<f64>,
     peak_kib: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     requests: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    wire_kib: Vec<u64>,
 }
+
+/// What a run took of the other machine or the way there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Extra {
+    /// Requests to a server.
+    Requests(u64),
+    /// KiB over the connection.
+    Wire(u64),
+}
+
+/// The originals, which the others are compared with.
+const ORIGINALS: [&str; 2] = ["rclone", "stock"];
 
 /// A fall by more than this part of the recorded ratio is one too many.
 const TOLERANCE: f64 = 0.2;
 
-pub(crate) fn add(rows: &mut Vec<Row>, name: &str, ours: bool, sample: Sample, requests: u64) {
+pub(crate) fn add(rows: &mut Vec<Row>, name: &str, who: &str, sample: Sample, extra: Extra) {
     if !rows.iter().any(|row| row.name == name) {
         rows.push(Row { name: name.to_owned(), ..Row::default() });
     }
     for row in rows.iter_mut().filter(|row| row.name == name) {
-        let runs = if ours { &mut row.ours } else { &mut row.rclone };
+        let runs = row.runs.entry(who.to_owned()).or_default();
         runs.wall.push(sample.wall);
         runs.cpu.push(sample.cpu);
         runs.peak_kib.push(sample.peak_kib);
-        runs.requests.push(requests);
+        match extra {
+            Extra::Requests(requests) => runs.requests.push(requests),
+            Extra::Wire(kib) => runs.wire_kib.push(kib),
+        }
     }
 }
 
 impl Row {
-    /// How many times more rclone takes: wall, CPU. Nothing where one of them did not run.
-    fn ratios(&self) -> [(&'static str, Option<f64>); 2] {
-        let ratio = |rclone: &[f64], ours: &[f64]| Some(median(rclone)? / median(ours)?);
-        [("wall", ratio(&self.rclone.wall, &self.ours.wall)), ("CPU", ratio(&self.rclone.cpu, &self.ours.cpu))]
+    fn original(&self) -> Option<&Runs> {
+        ORIGINALS.iter().find_map(|name| self.runs.get(*name))
+    }
+
+    /// How many times more the original takes than `who`: wall, CPU. Nothing where one of them did not run.
+    fn ratios(&self, who: &str) -> [(&'static str, Option<f64>); 2] {
+        let ratio = |of: fn(&Runs) -> &Vec<f64>| Some(median(of(self.original()?))? / median(of(self.runs.get(who)?))?);
+        [("wall", ratio(|runs| &runs.wall)), ("CPU", ratio(|runs| &runs.cpu))]
+    }
+
+    /// The original first.
+    fn contestants(&self) -> impl Iterator<Item = (&String, &Runs)> {
+        let is_original = |name: &String| ORIGINALS.contains(&name.as_str());
+        let (first, others): (Vec<_>, Vec<_>) = self.runs.iter().partition(|(name, _)| is_original(name));
+        first.into_iter().chain(others)
     }
 }
 
@@ -62,11 +92,13 @@ fn most(values: &[u64]) -> u64 {
 pub(crate) fn fallen(rows: &[Row], recorded: &[Row]) -> Vec<String> {
     let mut lines = Vec::new();
     for (row, before) in rows.iter().filter_map(|row| Some((row, recorded.iter().find(|r| r.name == row.name)?))) {
-        for ((what, now), (_, before)) in row.ratios().into_iter().zip(before.ratios()) {
-            if let (Some(now), Some(before)) = (now, before)
-                && now < before * (1.0 - TOLERANCE)
-            {
-                lines.push(format!("{}: {what} ratio fell from {before:.2} to {now:.2}", row.name));
+        for (who, _) in row.contestants() {
+            for ((what, now), (_, before)) in row.ratios(who).into_iter().zip(before.ratios(who)) {
+                if let (Some(now), Some(before)) = (now, before)
+                    && now < before * (1.0 - TOLERANCE)
+                {
+                    lines.push(format!("{}, {who}: {what} ratio fell from {before:.2} to {now:.2}", row.name));
+                }
             }
         }
     }
@@ -78,20 +110,29 @@ pub(crate) fn print(rows: &[Row], json: bool) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string_pretty(rows)?);
         return Ok(());
     }
-    println!("{:24} {:>9} {:>9} {:>9} {:>9}  ratio wall, CPU", "", "wall s", "CPU s", "peak MiB", "requests");
+    println!(
+        "{:36} {:>9} {:>9} {:>9} {:>9} {:>9}  ratio wall, CPU",
+        "", "wall s", "CPU s", "peak MiB", "requests", "wire MiB"
+    );
     for row in rows {
-        for (who, runs) in [("rclone", &row.rclone), ("ours", &row.ours)] {
+        for (who, runs) in row.contestants() {
             let Some((wall, cpu)) = median(&runs.wall).zip(median(&runs.cpu)) else { continue };
             let (peak, requests) = (most(&runs.peak_kib) >> 10, most(&runs.requests));
-            println!("{:17} {who:6} {wall:9.2} {cpu:9.2} {peak:9} {requests:9}{}", row.name, ratios(row, who));
+            let ([whole, tenth], ratios) = (mib(most(&runs.wire_kib)), ratios(row, who));
+            println!("{:22} {who:13} {wall:9.2} {cpu:9.2} {peak:9} {requests:9} {whole:7}.{tenth}{ratios}", row.name);
         }
     }
     Ok(())
 }
 
+/// Whole MiB, and tenths.
+fn mib(kib: u64) -> [u64; 2] {
+    [kib >> 10, ((kib & 1023) * 10) >> 10]
+}
+
 fn ratios(row: &Row, who: &str) -> String {
-    match row.ratios() {
-        [(_, Some(wall)), (_, Some(cpu))] if who == "ours" => format!("  {wall:.2}, {cpu:.2}"),
+    match row.ratios(who) {
+        [(_, Some(wall)), (_, Some(cpu))] if !ORIGINALS.contains(&who) => format!("  {wall:.2}, {cpu:.2}"),
         _ => String::new(),
     }
 }
@@ -123,8 +164,8 @@ mod tests {
 
     fn row(rclone: f64, ours: f64) -> Row {
         let mut rows = Vec::new();
-        for (is_ours, time) in [(false, rclone), (true, ours)] {
-            add(&mut rows, "work", is_ours, Sample { wall: time, cpu: time, peak_kib: 1 }, 1);
+        for (who, time) in [("rclone", rclone), ("ours", ours)] {
+            add(&mut rows, "work", who, Sample { wall: time, cpu: time, peak_kib: 1 }, Extra::Requests(1));
         }
         rows.remove(0)
     }
@@ -137,7 +178,7 @@ mod tests {
         merge(&path, vec![named("a", 1.0), named("b", 2.0)]).unwrap();
         merge(&path, vec![named("b", 3.0), named("c", 4.0)]).unwrap();
         let rows = read(&path).unwrap();
-        let found: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.rclone.wall[0])).collect();
+        let found: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.runs["rclone"].wall[0])).collect();
         assert_eq!(found, [("a", 1.0), ("b", 3.0), ("c", 4.0)]);
     }
 

@@ -13,8 +13,18 @@ pub(crate) struct Volumes {
     dirs: u64,
     smallest: u64,
     largest: u64,
-    /// Also make a version with 5 % changed, 1 % deleted, 1 % added.
-    changes: bool,
+    later: Later,
+}
+
+/// What becomes of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Later {
+    /// Nothing.
+    Same,
+    /// 5 % of the files changed, 1 % deleted, 1 % added.
+    Files,
+    /// In each file every hundredth block of 4 KiB changed, and 1 MiB inserted.
+    Blocks,
 }
 
 /// Volumes on disk.
@@ -25,65 +35,92 @@ pub(crate) struct Made {
 }
 
 const SMALL: Volumes =
-    Volumes { name: "small", files: 20_000, dirs: 400, smallest: 1 << 10, largest: 16 << 10, changes: true };
+    Volumes { name: "small", files: 20_000, dirs: 400, smallest: 1 << 10, largest: 16 << 10, later: Later::Files };
 const LARGE: Volumes =
-    Volumes { name: "large", files: 200, dirs: 1, smallest: 4 << 20, largest: 16 << 20, changes: false };
-const HUGE: Volumes = Volumes { name: "huge", files: 1, dirs: 1, smallest: 4 << 30, largest: 4 << 30, changes: false };
+    Volumes { name: "large", files: 200, dirs: 1, smallest: 4 << 20, largest: 16 << 20, later: Later::Same };
+const HUGE: Volumes =
+    Volumes { name: "huge", files: 1, dirs: 1, smallest: 4 << 30, largest: 4 << 30, later: Later::Same };
 
-const MANY: Volumes = Volumes { name: "many", files: 100_000, dirs: 1_000, smallest: 1, largest: 64, changes: false };
+const MANY: Volumes =
+    Volumes { name: "many", files: 100_000, dirs: 1_000, smallest: 1, largest: 64, later: Later::Same };
 
 const MILLION: Volumes =
-    Volumes { name: "million", files: 1_000_000, dirs: 10_000, smallest: 1, largest: 64, changes: false };
+    Volumes { name: "million", files: 1_000_000, dirs: 10_000, smallest: 1, largest: 64, later: Later::Same };
 
-/// The kinds of these names, or else the first three. The quick ones are a quarter as many files, and no huge one.
-pub(crate) fn chosen(quick: bool, names: &[String]) -> anyhow::Result<Vec<Volumes>> {
-    let quarter =
-        |volumes: Volumes| if quick { Volumes { files: volumes.files.div_ceil(4), ..volumes } } else { volumes };
+const EDITED: Volumes = Volumes { name: "edited", later: Later::Blocks, ..HUGE };
+
+/// What the suites take when nobody says what; the quick ones leave out the huge file.
+pub(crate) const RCLONE: [Volumes; 3] = [SMALL, LARGE, HUGE];
+pub(crate) const RSYNC: [Volumes; 3] = [SMALL, LARGE, EDITED];
+
+/// The kinds of these names, or else the `usual` ones. The quick ones are a quarter as many files, or a sixteenth of one.
+pub(crate) fn chosen(quick: bool, names: &[String], usual: &[Volumes]) -> anyhow::Result<Vec<Volumes>> {
+    let scaled = |volumes: Volumes| if quick { volumes.smaller() } else { volumes };
     if names.is_empty() {
-        let usual = if quick { &[SMALL, LARGE][..] } else { &[SMALL, LARGE, HUGE] };
-        return Ok(usual.iter().copied().map(quarter).collect());
+        let taken = usual.iter().filter(|volumes| !quick || volumes.name != HUGE.name);
+        return Ok(taken.copied().map(scaled).collect());
     }
-    let named = |name: &String| [SMALL, LARGE, HUGE, MANY, MILLION].into_iter().find(|volumes| volumes.name == name);
-    let find = |name| named(name).map(quarter).ok_or_else(|| anyhow::anyhow!("no volumes are called {name}"));
+    let all = [SMALL, LARGE, HUGE, EDITED, MANY, MILLION];
+    let named = |name: &String| all.into_iter().find(|volumes| volumes.name == name);
+    let find = |name| named(name).map(scaled).ok_or_else(|| anyhow::anyhow!("no volumes are called {name}"));
     names.iter().map(find).collect()
 }
 
 impl Volumes {
+    fn smaller(self) -> Self {
+        match self.files {
+            1 => Volumes { smallest: self.smallest >> 4, largest: self.largest >> 4, ..self },
+            files => Volumes { files: files.div_ceil(4), ..self },
+        }
+    }
+
     /// Writes them below `dir`. The same numbers make the same bytes and times everywhere.
     pub(crate) fn make(&self, dir: &Path) -> std::io::Result<Made> {
         let dir = dir.join(self.name);
         let first = dir.join("first");
-        self.write(&first, false)?;
-        let changed = self.changes.then(|| dir.join("changed"));
+        self.write(&first, Later::Same)?;
+        let changed = (self.later != Later::Same).then(|| dir.join("changed"));
         if let Some(changed) = &changed {
-            self.write(changed, true)?;
+            self.write(changed, self.later)?;
         }
         Ok(Made { dir, first, changed })
     }
 
-    fn write(&self, root: &Path, later: bool) -> std::io::Result<()> {
+    fn write(&self, root: &Path, later: Later) -> std::io::Result<()> {
         for dir in 0..self.dirs {
             fs::create_dir_all(root.join(format!("d{dir:04}")))?;
         }
-        let added = if later { self.files / 100 } else { 0 };
-        for n in (0..self.files + added).filter(|n| !(later && n % 100 == 50)) {
-            let seed = if later && n % 20 == 7 { n + self.files * 2 } else { n };
-            self.file(&root.join(format!("d{:04}/f{n:06}", n % self.dirs)), seed)?;
+        let files = later == Later::Files;
+        let added = if files { self.files / 100 } else { 0 };
+        for n in (0..self.files + added).filter(|n| !(files && n % 100 == 50)) {
+            let seed = if files && n % 20 == 7 { n + self.files * 2 } else { n };
+            self.file(&root.join(format!("d{:04}/f{n:06}", n % self.dirs)), seed, later == Later::Blocks)?;
         }
         Ok(())
     }
 
-    fn file(&self, path: &Path, seed: u64) -> std::io::Result<()> {
+    fn file(&self, path: &Path, seed: u64, edited: bool) -> std::io::Result<()> {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut left = self.smallest + random.next() % (self.largest - self.smallest + 1);
         let mut file = File::create(path)?;
+        let (middle, mut blocks) = (left / 2, 0);
         while left > 0 {
-            let piece: Vec<u8> = (0..8192).flat_map(|_| random.next().to_le_bytes()).collect();
+            let mut piece: Vec<u8> = (0..8192).flat_map(|_| random.next().to_le_bytes()).collect();
             let take = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
+            if edited {
+                for block in piece.chunks_mut(4096) {
+                    block[0] ^= u8::from(blocks % 100 == 50);
+                    blocks += 1;
+                }
+                if left >= middle && left - (take as u64) < middle {
+                    file.write_all(&vec![7; 1 << 20])?;
+                }
+            }
             file.write_all(&piece[..take])?;
             left -= take as u64;
         }
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000 + seed, 123_456_789))
+        let time = 1_700_000_000 + seed + u64::from(edited);
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::new(time, 123_456_789))
     }
 }
 

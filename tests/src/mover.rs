@@ -165,9 +165,11 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The directory of the finished programs: test executables lie in `deps` below it.
+/// The directory of the finished programs: test executables lie in `deps` below it, the benchmarks' beside them.
 pub fn release_dir() -> PathBuf {
-    env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_owned()
+    let own = env::current_exe().unwrap();
+    let dir = own.parent().unwrap();
+    if dir.ends_with("deps") { dir.parent().unwrap().to_owned() } else { dir.to_owned() }
 }
 
 fn newest(repository: &Path, sources: &[&str]) -> SystemTime {

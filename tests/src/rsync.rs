@@ -139,6 +139,15 @@ impl Shell {
         Self::Local(dir)
     }
 
+    /// What has `command` run at the other end.
+    pub fn ask(&self, command: &str) -> Command {
+        let shell = self.command();
+        let mut words = shell.split_whitespace();
+        let mut ask = Command::new(words.next().unwrap());
+        ask.args(words).args([self.host(), command]);
+        ask
+    }
+
     fn command(&self) -> String {
         match self {
             Self::Local(dir) => dir.path().join("rsh").display().to_string(),

@@ -9,6 +9,20 @@ pub struct Rolling {
     b: u32,
 }
 
+/// Bytes summed up at once.
+const PIECE: u16 = 64;
+
+/// How often each of them counts in the second sum: 64, 63, ... 1.
+const WEIGHTS: [u16; PIECE as usize] = {
+    let mut weights = [0; PIECE as usize];
+    let mut left = PIECE;
+    while left > 0 {
+        weights[(PIECE - left) as usize] = left;
+        left -= 1;
+    }
+    weights
+};
+
 /// Bytes count from -128 to 127.
 fn signed(byte: u8) -> u32 {
     i32::from(byte.cast_signed()).cast_unsigned()
@@ -17,19 +31,19 @@ fn signed(byte: u8) -> u32 {
 impl Rolling {
     /// The sum of `window`.
     pub fn new(window: &[u8]) -> Self {
-        // In pieces whose sums fit: 256 bytes weigh at most 256 * 257 / 2 * 128. Wrapping does no harm either, but
-        // without dependencies from byte to byte the compiler can use vectors.
+        // In pieces, without dependencies from byte to byte, and with 16 bits for what has 16 bits: that is what the
+        // compiler makes vectors of. Overflow checks would undo it.
         let mut sum = Self::default();
-        let (pieces, rest) = window.as_chunks::<32>();
+        let (pieces, rest) = window.as_chunks::<{ PIECE as usize }>();
         for piece in pieces {
-            let (mut a, mut b) = (0i32, 0i32);
-            for (weight, byte) in (1..=32i32).rev().zip(piece) {
-                let value = i32::from(byte.cast_signed());
-                a += value;
-                b += weight * value;
+            let (mut a, mut b) = (0_u16, 0_u16);
+            for (weight, byte) in WEIGHTS.iter().zip(piece) {
+                let value = i16::from(byte.cast_signed()).cast_unsigned();
+                a = a.wrapping_add(value);
+                b = b.wrapping_add(value.wrapping_mul(*weight));
             }
-            sum.b = sum.b.wrapping_add(sum.a.wrapping_mul(32)).wrapping_add(b.cast_unsigned());
-            sum.a = sum.a.wrapping_add(a.cast_unsigned());
+            sum.b = sum.b.wrapping_add(sum.a.wrapping_mul(PIECE.into())).wrapping_add(b.into());
+            sum.a = sum.a.wrapping_add(a.into());
         }
         for byte in rest {
             sum.a = sum.a.wrapping_add(signed(*byte));

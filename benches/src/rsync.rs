@@ -1,0 +1,118 @@
+//! Stock rsync against `mover-rsync`, at one end and at both, with VolSync's options over a real sshd on loopback.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use volsync_tests::rsync::{End, Pair, Shell, Sshd, VOLSYNC, Way, command_of};
+
+use crate::Arguments;
+use crate::measure::{self, Sample};
+use crate::record::{self, Extra, Row};
+use crate::workload::{self, Made, Volumes};
+
+/// Whose programs push and receive; the first one is what the others are compared with.
+const CONTESTANTS: [(&str, End, End); 4] = [
+    ("stock", End::Stock, End::Stock),
+    ("ours to stock", End::Ours, End::Stock),
+    ("stock to ours", End::Stock, End::Ours),
+    ("ours", End::Ours, End::Ours),
+];
+
+/// The word that makes this program measure what it starts.
+const FAR_END: &str = "far-end";
+
+/// Started by the remote shell as `bench far-end FILE PROGRAM ARGUMENTS...`: runs the program, and leaves in the file what
+/// it cost. `None` when it was started otherwise.
+pub(crate) fn far_end() -> anyhow::Result<Option<ExitCode>> {
+    let words: Vec<_> = std::env::args_os().collect();
+    let [_, word, file, program, arguments @ ..] = &words[..] else { return Ok(None) };
+    if word != FAR_END {
+        return Ok(None);
+    }
+    let start = Instant::now();
+    let (sample, status) = measure::watch(Command::new(program).args(arguments).spawn()?, start)?;
+    std::fs::write(file, serde_json::to_string(&sample)?)?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX);
+    Ok(Some(code.into()))
+}
+
+/// Every chosen volume's way, by each contestant in turn.
+pub(crate) fn rows(arguments: &Arguments) -> anyhow::Result<Vec<Row>> {
+    let scratch = tempfile::tempdir_in(&arguments.dir).context("scratch directory")?;
+    let shell = Shell::Ssh(Sshd::start());
+    let volumes = workload::chosen(arguments.quick, &arguments.only, &workload::RSYNC)?;
+    let mut rows = Vec::new();
+    arguments.rounds(&volumes, scratch.path(), CONTESTANTS.len(), |volumes, made, pair, who| {
+        chain(&shell, volumes, made, pair, who, &mut rows)
+    })?;
+    Ok(rows)
+}
+
+/// One contestant's way: first copy, nothing changed, a little changed.
+fn chain(
+    shell: &Shell,
+    volumes: &Volumes,
+    made: &Made,
+    pair: usize,
+    who: usize,
+    rows: &mut Vec<Row>,
+) -> anyhow::Result<()> {
+    let (name, client, server) = CONTESTANTS[who];
+    let ends = Pair { way: Way::Push, client, server };
+    let scratch = tempfile::tempdir_in(&made.dir)?;
+    let steps =
+        [("first copy", Some(&made.first)), ("unchanged", Some(&made.first)), ("changed", made.changed.as_ref())];
+    let mut row = |step: &str, sample: Sample, wire: u64| {
+        eprintln!("{} {step}, pair {pair}, {name}: {:.2} s", volumes.name, sample.wall);
+        record::add(rows, &format!("{} {step}", volumes.name), name, sample, Extra::Wire(wire >> 10));
+    };
+    for (step, source) in steps {
+        let Some(source) = source else { continue };
+        let (sample, wire) =
+            push(shell, ends, source, scratch.path()).with_context(|| format!("{} {step} by {name}", volumes.name))?;
+        row(step, sample, wire);
+    }
+    // What of "unchanged" is the connection alone.
+    let log = scratch.path().join("log");
+    row("connection alone", measure::run(vec![shell.ask("true")], &log)?, 0);
+    Ok(())
+}
+
+/// What one push cost at both ends, and the bytes that went over the connection. The CPU time of sshd is not in it, that
+/// of ssh is.
+fn push(shell: &Shell, ends: Pair, source: &Path, scratch: &Path) -> anyhow::Result<(Sample, u64)> {
+    let [file, log, destination] = ["far-end", "log", "copy"].map(|name| scratch.join(name));
+    let own = std::env::current_exe()?;
+    let measured = [own.to_str(), Some(FAR_END), file.to_str()].map(Option::unwrap_or_default);
+    let source = format!("{}/", source.display());
+    // Bytes in figures, not in units.
+    let options = VOLSYNC.replacen('h', "", 1);
+    let command = command_of(shell, ends, [&[], &measured], &options, &source, &destination);
+    let mut sample = measure::run(vec![command], &log)?;
+    let far: Sample = serde_json::from_slice(&std::fs::read(&file).context("what the far end cost")?)?;
+    sample.cpu += far.cpu;
+    sample.peak_kib = sample.peak_kib.max(far.peak_kib);
+    Ok((sample, wire(&std::fs::read_to_string(&log)?)?))
+}
+
+/// From `sent 4,611 bytes  received 422 bytes  ...`.
+fn wire(said: &str) -> anyhow::Result<u64> {
+    let Some(line) = said.lines().rev().find(|line| line.starts_with("sent ")) else { bail!("no summary in {said}") };
+    let numbers = line.split_whitespace().filter_map(|word| word.replace(',', "").parse::<u64>().ok());
+    Ok(numbers.take(2).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_found_in_the_summary() {
+        let said =
+            "f\n\nsent 4,611 bytes  received 422 bytes  3,355.33 bytes/sec\ntotal size is 85,382  speedup is 16.96\n";
+        assert_eq!(wire(said).unwrap(), 5033);
+        assert!(wire("").is_err());
+    }
+}
