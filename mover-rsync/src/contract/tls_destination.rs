@@ -205,7 +205,8 @@ impl<'a> Destination<'a> {
     fn start(&mut self, tcp: TcpStream) -> io::Result<()> {
         tcp.set_nonblocking(false)?;
         let Layout { data, block, keys, tmp } = self.layout;
-        let mut session = Command::new(std::env::current_exe()?);
+        // Not by its name, under which a newer program may stand by now.
+        let mut session = Command::new("/proc/self/exe");
         session.arg("tls-session").stdin(Stdio::from(OwnedFd::from(tcp)));
         for (option, path) in [("--data", data), ("--block", block), ("--keys", keys), ("--tmp", tmp)] {
             session.arg(option).arg(path);
