@@ -10,6 +10,7 @@ mod operator;
 mod replication;
 
 mod guide;
+mod metrics;
 mod rclone;
 mod rsync;
 mod upstream;
