@@ -65,6 +65,7 @@ pub(super) async fn reconcile<K: Replicated>(
     let configured = K::configured(&replication.spec);
     let selection = machine::select(&configured);
     if replication.metadata.deletion_timestamp.is_some() {
+        context.seats.leave(&key_of(&owner));
         return Ok(Action::await_change());
     }
     let hands =
@@ -82,6 +83,10 @@ pub(super) async fn reconcile<K: Replicated>(
     };
     if replication.status.as_ref() != Some(&status) {
         write(&replication, &context, status).await?;
+    }
+    if !next.seat {
+        // Not before the write: whoever sits down next would be seen to run beside this one.
+        context.seats.leave(&key_of(&owner));
     }
     if let Some((subject, measurements)) = next.measured {
         context.metrics.measure(&subject, &measurements, now());
@@ -105,12 +110,14 @@ pub(super) async fn reconcile<K: Replicated>(
 struct Next {
     requeue: Requeue,
     started: Option<Reason>,
+    /// Whether its seat is needed, or its place in the queue.
+    seat: bool,
     measured: Option<(Subject, Vec<Measurement>)>,
 }
 
 impl Default for Next {
     fn default() -> Self {
-        Self { requeue: Requeue::OnChange, started: None, measured: None }
+        Self { requeue: Requeue::OnChange, started: None, seat: false, measured: None }
     }
 }
 
@@ -163,24 +170,24 @@ async fn step<K: Replicated>(
         now: now(),
         local: &context.settings.local,
     };
-    let decision = seated(&situation, K::takes_seat(method), &context.seats, &key_of(&hands.owner));
+    let (decision, seat) = seated(&situation, K::takes_seat(method), &context.seats, &key_of(&hands.owner));
     *K::sync(status) = decision.status;
-    Next { requeue: decision.requeue, started: decision.started, measured: Some((subject, decision.measurements)) }
+    Next {
+        requeue: decision.requeue,
+        started: decision.started,
+        seat,
+        measured: Some((subject, decision.measurements)),
+    }
 }
 
-/// Decides, and if a sync is due, whether it may start.
-fn seated(situation: &Situation<'_>, takes_seat: bool, seats: &Seats, key: &Key) -> Decision {
+/// Decides, and if a sync is due, whether it may start. Says besides whether its seat is needed.
+fn seated(situation: &Situation<'_>, takes_seat: bool, seats: &Seats, key: &Key) -> (Decision, bool) {
     let decision = decide(situation);
-    if !takes_seat {
-        return decision;
+    if takes_seat && decision.started.is_some() && !seats.take(key) {
+        return (decide(&Situation { admitted: false, ..*situation }), true);
     }
-    if decision.started.is_some() && !seats.take(key) {
-        return decide(&Situation { admitted: false, ..*situation });
-    }
-    if phase(&decision.status) != Phase::Synchronizing {
-        seats.leave(key);
-    }
-    decision
+    let needed = takes_seat && phase(&decision.status) == Phase::Synchronizing;
+    (decision, needed)
 }
 
 fn key_of(owner: &Owner<'_>) -> Key {

@@ -15,6 +15,9 @@ use std::{
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_mins(10);
 
+/// When a failure is forgotten that no other followed.
+const FORGOTTEN: SignedDuration = SignedDuration::from_hours(1);
+
 /// Failures of all replications, by their UIDs.
 #[derive(Debug, Default)]
 pub(super) struct Retries(Mutex<HashMap<String, Failures>>);
@@ -35,6 +38,8 @@ impl Retries {
         let count = before.map_or(0, |failures| failures.count);
         let wait = FIRST.saturating_mul(1 << count.min(20)).min(LONGEST);
         let until = SignedDuration::try_from(wait).map_or(now, |wait| now.saturating_add(wait).unwrap_or(now));
+        // Of replications that are gone, or were given up.
+        all.retain(|_, failures| now.duration_since(failures.until) < FORGOTTEN);
         all.insert(owner.uid.to_owned(), Failures { generation, count: count.saturating_add(1), until });
         wait
     }
@@ -62,6 +67,17 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn what_failed_long_ago_is_forgotten() {
+        let retries = Retries::default();
+        let other = Owner { uid: "v", ..OWNER };
+        retries.failed(&other, 1, at(0));
+        retries.failed(&OWNER, 1, at(3000));
+        assert_eq!(retries.0.lock().unwrap().len(), 2);
+        retries.failed(&OWNER, 1, at(4000));
+        assert_eq!(retries.0.lock().unwrap().len(), 1);
     }
 
     #[test]
