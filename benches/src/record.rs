@@ -183,6 +183,15 @@ mod tests {
     }
 
     #[test]
+    fn what_was_recorded_is_read() {
+        for file in ["recorded.json", "recorded-quick.json"] {
+            let rows = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+            let compared = rows.iter().filter(|row| row.ratios("ours").iter().all(|(_, ratio)| ratio.is_some()));
+            assert!(compared.count() > 5, "{file}");
+        }
+    }
+
+    #[test]
     fn a_fall_by_more_than_a_fifth_counts() {
         let check = |now: (f64, f64), before: (f64, f64), expect: usize| {
             assert_eq!(fallen(&[row(now.0, now.1)], &[row(before.0, before.1)]).len(), expect, "{now:?} {before:?}");
