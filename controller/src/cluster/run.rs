@@ -268,7 +268,9 @@ async fn watch<K: Replicated>(
     let config = controller::Config::default().concurrency(CONCURRENCY);
     // Also what is deleted, to be forgotten.
     let (store, writer) = reflector::store();
-    let changes = reflector(writer, events(all, watcher::Config::default())).touched_objects();
+    // Who wrote which field is longer than what was written, and of no use here.
+    let all = events(all, watcher::Config::default()).modify(|replication| replication.metadata.managed_fields = None);
+    let changes = reflector(writer, all).touched_objects();
     let mut controller = Controller::for_stream(changes, store)
         .with_config(config)
         .trigger_backoff(NoWait)
