@@ -18,6 +18,8 @@ pub struct Rclone {
     home: TempDir,
     conf: TempPath,
     env: Vec<(String, String)>,
+    /// Commands that start the program.
+    prefix: Vec<String>,
 }
 
 /// What a run of rclone counted.
@@ -62,7 +64,7 @@ impl Rclone {
     /// With any `rclone.conf`.
     pub fn with_conf(conf: TempPath) -> Self {
         let home = TempDir::with_prefix("rclone-home-").unwrap();
-        Self { program: peers::rclone(), home, conf, env: Vec::new() }
+        Self { program: peers::rclone(), home, conf, env: Vec::new(), prefix: Vec::new() }
     }
 
     /// Our binary in its place.
@@ -75,6 +77,14 @@ impl Rclone {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Without root's capabilities: its owner's rights on a file count for root too.
+    #[must_use]
+    pub fn without_capabilities(mut self) -> Self {
+        let words = ["setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"];
+        self.prefix = words.map(str::to_owned).to_vec();
         self
     }
 
@@ -102,7 +112,10 @@ impl Rclone {
     }
 
     fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
-        let mut command = Command::new(&self.program);
+        let program = self.program.as_os_str();
+        let mut words = self.prefix.iter().map(OsStr::new).chain([program]);
+        let mut command = Command::new(words.next().unwrap_or(program));
+        command.args(words);
         command.env_clear().env("HOME", self.home.path()).env("RCLONE_CONFIG", &self.conf);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.env.iter().map(|(name, value)| (name, value))).args(args);

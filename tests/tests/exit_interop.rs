@@ -2,47 +2,56 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 use volsync_embedded_s3::{Action, When};
 use volsync_tests::embedded::Embedded;
 use volsync_tests::rclone::Rclone;
+use volsync_tests::servers::Inspect;
 use volsync_tests::volume;
 
+/// What a server starts with; each world makes its own.
+const BUCKET: &str = "first";
+
 /// A directory and a bucket that no run has touched yet.
-struct World {
-    server: Embedded,
+struct World<'a> {
+    server: &'a Embedded,
     dir: TempDir,
+    /// The name of the bucket.
+    bucket: String,
 }
 
-impl World {
-    fn new() -> Self {
-        let (server, dir) = (Embedded::start("bucket"), TempDir::with_prefix("exit-").unwrap());
+impl<'a> World<'a> {
+    fn new(server: &'a Embedded) -> Self {
+        server.faults().clear();
+        let dir = TempDir::with_prefix("exit-").unwrap();
+        let name = dir.path().file_name().unwrap().to_str().unwrap().to_lowercase();
         let script =
             "mkdir -p full/sub changed target empty; echo 1 > full/a; echo 2 > full/sub/b; echo 3 > target/gone
                       echo changed > changed/a; echo other > changed/new";
         volume::shell(dir.path(), script);
-        let world = Self { server, dir };
+        let world = Self { server, dir, bucket: format!("bucket-{name}") };
         world.rclone().run(&world.words("sync D/full remote:bucket/p")).success();
         world
     }
 
     fn rclone(&self) -> Rclone {
-        Rclone::new(&self.server, "Minio").env("RCLONE_RETRIES", "1").env("RCLONE_LOW_LEVEL_RETRIES", "1")
+        Rclone::new(self.server, "Minio").env("RCLONE_RETRIES", "1").env("RCLONE_LOW_LEVEL_RETRIES", "1")
     }
 
-    /// The words of a command line, in which `D` is the directory.
+    /// The words of a command line, in which `D` is the directory and `bucket` the name of the bucket.
     fn words(&self, line: &str) -> Vec<String> {
         let dir = format!("{}/", self.dir.path().display());
-        line.split(' ').map(|word| word.replace("D/", &dir)).collect()
+        line.split(' ').map(|word| word.replace("bucket", &self.bucket).replace("D/", &dir)).collect()
     }
 }
 
 /// Runs `line` of either program in a fresh world; both must end with `code`.
 #[track_caller]
-fn both(code: i32, line: &str, prepare: impl Fn(&World)) {
+fn both(server: &Embedded, code: i32, line: &str, prepare: impl Fn(&World)) {
     for ours in [false, true] {
-        let world = World::new();
+        let world = World::new(server);
         prepare(&world);
         let program = if ours { world.rclone().ours() } else { world.rclone() };
         let outcome = program.run(&world.words(line));
@@ -52,6 +61,7 @@ fn both(code: i32, line: &str, prepare: impl Fn(&World)) {
 
 #[test]
 fn the_command_line_decides() {
+    let server = Embedded::start(BUCKET);
     for (code, line) in [
         (0, "sync D/full remote:bucket/p"),
         (0, "sync D/full remote:bucket/new"),
@@ -84,12 +94,13 @@ fn the_command_line_decides() {
         (9, "sync --error-on-no-transfer D/full remote:bucket/p"),
         (10, "sync --max-duration 1ns D/full remote:bucket/new"),
     ] {
-        both(code, line, |_| {});
+        both(&server, code, line, |_| {});
     }
 }
 
 #[test]
 fn the_server_decides() {
+    let server = Embedded::start(BUCKET);
     for (code, operation, action, line) in [
         (1, "PutObject", Action::deny(), "sync D/changed remote:bucket/p"),
         (1, "GetObject", Action::deny(), "sync remote:bucket/p D/target"),
@@ -97,15 +108,16 @@ fn the_server_decides() {
         (1, "PutObject", Action::error(500, "InternalError"), "sync D/changed remote:bucket/p"),
         (1, "PutObject", Action::slow_down(), "sync D/changed remote:bucket/p"),
     ] {
-        both(code, line, |world| world.server.faults().add(When::operation(operation), action.clone()));
+        both(&server, code, line, |world| world.server.faults().add(When::operation(operation), action.clone()));
     }
 }
 
 #[test]
 fn nothing_is_deleted_after_an_error() {
-    let kept = |world: &World| world.server.server().store().get("bucket", "p/sub/b").is_ok();
+    let server = Embedded::start(BUCKET);
+    let kept = |world: &World| world.server.read(&world.bucket, "p/sub/b").is_some();
     for ours in [false, true] {
-        let world = World::new();
+        let world = World::new(&server);
         world.server.faults().add(When::operation("PutObject").key("new"), Action::deny());
         let program = if ours { world.rclone().ours() } else { world.rclone() };
         program.run(&world.words("sync D/changed remote:bucket/p")).exits(1);
@@ -114,5 +126,24 @@ fn nothing_is_deleted_after_an_error() {
         program.run(&world.words("sync D/changed remote:bucket/p")).success();
         assert!(!kept(&world), "ours: {ours}");
         assert_eq!(fs::read_dir(world.dir.path().join("changed")).unwrap().count(), 2);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_decides() {
+    let server = Embedded::start(BUCKET);
+    for (code, name, command) in
+        [(6, "sub", "copy"), (1, "sub", "sync"), (6, "", "copy"), (1, "a", "copy"), (1, "a", "sync")]
+    {
+        for ours in [false, true] {
+            let world = World::new(&server);
+            let path = world.dir.path().join("full").join(name);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+            let program = world.rclone().without_capabilities();
+            let program = if ours { program.ours() } else { program };
+            let outcome = program.run(&world.words(&format!("{command} D/full remote:bucket/new")));
+            assert_eq!(outcome.code(), code, "{command}, unreadable {name:?}, ours: {ours}: {outcome}");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
     }
 }

@@ -6,8 +6,8 @@
 //!
 //! * one message: [`Md5`], [`md5`];
 //! * one stream of bytes into two messages, the whole object and its current part: [`update_both`];
-//! * independent messages side by side in SIMD lanes: [`md5_many`] for slices in memory, [`Lane`] and
-//!   [`Kernel::advance`] for callers that read their messages piece by piece.
+//! * independent messages side by side in SIMD lanes: [`md5_many`] for slices in memory, [`update_many`] for streams of
+//!   which the next pieces are there, [`Lane`] and [`Kernel::advance`] for callers that read their messages.
 //!
 //! [`Kernel`] picks the instructions at run time; every kernel gives the same digests, which the tests hold against
 //! the `md-5` crate. MD5 serves here as the checksum that S3 and rclone agreed on, not as a defence against forgery.
@@ -25,7 +25,7 @@ mod stream;
 mod x86;
 
 pub use kernel::{Kernel, Lane, MAX_LANES};
-pub use many::{md5_many, md5_many_with};
+pub use many::{md5_many, md5_many_with, update_many, update_many_with};
 pub use stream::{Md5, Padding, md5, padding, update_both};
 
 /// The 16 bytes of an MD5 sum, in the order in which they are printed.

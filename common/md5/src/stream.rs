@@ -20,10 +20,21 @@ impl Md5 {
 
     /// Adds bytes.
     pub fn update(&mut self, data: &[u8]) {
-        let data = self.fill(data);
-        let (blocks, rest) = data.as_chunks();
-        Kernel::one(&mut self.state, blocks);
-        self.keep(blocks.len(), rest);
+        let (mut state, blocks, rest) = self.start(data);
+        Kernel::one(&mut state, blocks);
+        self.went_through(state, blocks.len(), rest);
+    }
+
+    /// Begins to add `data`: the state before its whole blocks, those blocks, and what follows them.
+    pub(crate) fn start<'a>(&mut self, data: &'a [u8]) -> (State, &'a [Block], &'a [u8]) {
+        let (blocks, rest) = self.fill(data).as_chunks();
+        (self.state, blocks, rest)
+    }
+
+    /// After [`Md5::start`]: so many blocks led to `state`, and `rest` follows them.
+    pub(crate) fn went_through(&mut self, state: State, blocks: usize, rest: &[u8]) {
+        self.state = state;
+        self.keep(blocks, rest);
     }
 
     /// The sum of everything added.

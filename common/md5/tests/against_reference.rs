@@ -3,7 +3,7 @@
 use md5::Digest as _;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use volsync_md5::{Digest, Kernel, Md5, md5, md5_many, md5_many_with, update_both};
+use volsync_md5::{Digest, Kernel, Md5, md5, md5_many, md5_many_with, update_both, update_many_with};
 
 fn reference(data: &[u8]) -> Digest {
     md5::Md5::digest(data).into()
@@ -106,6 +106,27 @@ proptest! {
         let expect: Vec<Digest> = slices.iter().map(|data| reference(data)).collect();
         for kernel in Kernel::available() {
             prop_assert_eq!(&md5_many_with(kernel, &slices), &expect, "{:?}", kernel);
+        }
+    }
+
+    #[test]
+    fn streams_in_pieces_side_by_side(streams in vec(vec(vec(0_usize..300, 0..6), 2), 0..40), seed: u64) {
+        let lens = |rounds: &[Vec<usize>]| rounds.iter().flatten().sum();
+        let all: Vec<Vec<u8>> = streams.iter().zip(seed..).map(|(rounds, seed)| bytes(lens(rounds), seed)).collect();
+        let expect: Vec<Digest> = all.iter().map(|data| reference(data)).collect();
+        for kernel in Kernel::available() {
+            let mut sums = vec![Md5::new(); streams.len()];
+            let mut rests: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+            for round in 0..2 {
+                let mut cut = |(rest, rounds): (&mut &[u8], &Vec<Vec<usize>>)| -> Vec<Vec<u8>> {
+                    rounds[round].iter().map(|len| rest.split_off(..*len).unwrap_or_default().to_vec()).collect()
+                };
+                let pieces: Vec<_> = rests.iter_mut().zip(&streams).map(&mut cut).collect();
+                let mut work: Vec<_> = sums.iter_mut().zip(&pieces).map(|(sum, pieces)| (sum, &pieces[..])).collect();
+                update_many_with(kernel, &mut work);
+            }
+            let digests: Vec<Digest> = sums.into_iter().map(Md5::finalize).collect();
+            prop_assert_eq!(&digests, &expect, "{:?}", kernel);
         }
     }
 }

@@ -121,12 +121,25 @@ fn protocol(reason: impl Into<String>) -> StoreError {
     StoreError::new(StoreErrorKind::Protocol, "ListObjects", String::new(), reason)
 }
 
-/// A page with a key that was not asked for may lack one that was.
+/// A page with a key that was not asked for, or with one twice, may lack one that is there.
 fn below(keyed: Keyed, prefix: &[u8]) -> Result<Keyed, StoreError> {
-    match keyed.keys.iter().find(|key| !key.starts_with(prefix)) {
-        Some(key) => Err(protocol(format!("the server lists {}, which is not below the prefix", Shown(key)))),
+    if let Some(key) = keyed.keys.iter().find(|key| !key.starts_with(prefix)) {
+        return Err(protocol(format!("the server lists {}, which is not below the prefix", Shown(key))));
+    }
+    match repeated(&keyed.keys) {
+        Some(key) => Err(protocol(format!("the server lists {} twice on one page", Shown(key)))),
         None => Ok(keyed),
     }
+}
+
+fn repeated(keys: &[Vec<u8>]) -> Option<&Vec<u8>> {
+    // The usual page needs no copy.
+    if keys.is_sorted_by(|one, next| one < next) {
+        return None;
+    }
+    let mut sorted: Vec<_> = keys.iter().collect();
+    sorted.sort_unstable();
+    sorted.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(pair[0]))
 }
 
 /// Where a chain of pages goes on; an error where it would not advance.
@@ -382,6 +395,23 @@ mod tests {
         let keyed = |key: &[u8]| Keyed { keys: vec![b"p/a".to_vec(), key.to_vec()], ..Keyed::default() };
         assert!(below(keyed(b"p/b"), b"p/").is_ok() && below(keyed(b""), b"").is_ok());
         assert!(below(keyed(b"q/b"), b"p/").is_err());
+    }
+
+    #[test]
+    fn a_key_that_is_listed_twice_is_an_error() {
+        let keyed = |keys: &[&str]| Keyed {
+            keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
+            ..Keyed::default()
+        };
+        for (keys, fine) in [
+            (&["a", "b", "c"][..], true),
+            (&["b", "a", "c"], true),
+            (&["a", "b", "b"], false),
+            (&["b", "a", "b"], false),
+            (&[], true),
+        ] {
+            assert_eq!(below(keyed(keys), b"").is_ok(), fine, "{keys:?}");
+        }
     }
 
     #[test]

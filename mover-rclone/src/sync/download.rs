@@ -1,9 +1,8 @@
 //! An object into a local file: every byte checked before the file gets its name.
 //!
-//! Small objects are collected and written in one piece. Larger ones are written as they arrive, and hashed side by side
-//! when they are complete, or on the way if they are too large for that. The largest come in ranges
-//! side by side, each written at its place; one thread follows through the file behind the ranges that are complete and
-//! hashes what it reads there, which the page cache still has.
+//! Small objects are collected and written in one piece. Larger ones are written and hashed as they arrive, what comes of
+//! several at a time together. The largest come in ranges side by side, each written at its place; one thread follows
+//! through the file behind the ranges that are complete and hashes what it reads there, which the page cache still has.
 
 use std::io;
 use std::ops::Range;
@@ -27,16 +26,17 @@ use super::run::Run;
 use super::side::Local;
 use super::steady::Steady;
 use super::transfer::{Cure, Ended, Failed, SHOWN};
+use super::writer::Written;
 use crate::store::{Md5, ObjectMeta, Store};
 
 /// Objects up to this size are collected before they are written.
 const SMALL: u64 = 256 << 10;
 
-/// Content that is handed to a writing thread at a time; twice as much is in memory for each download.
-const WRITE: usize = 1 << 20;
+/// Content that is handed to the writing threads at a time; twice as much is in memory for each download.
+const WRITE: usize = 256 << 10;
 
-/// Objects up to this size are hashed when they are written: they are still in the page cache then.
-const IN_LANES: u64 = 64 << 20;
+/// Bytes that the hash of a download in ranges reads at a time.
+const READ: usize = 1 << 20;
 
 /// Largest range of a download in ranges: small enough that the hash is never far behind.
 const RANGE: u64 = 16 << 20;
@@ -140,55 +140,43 @@ impl Download<'_> {
         let meta = body.meta.clone();
         let memory = self.run.context.budget.reserve(2 * WRITE).await;
         let temp = self.create(meta.size).await?;
-        let sum = if meta.size <= IN_LANES {
-            self.write_from(&temp, &mut body, 0, None, transfer).await?;
-            // The next file may come while this one is hashed: the more of them, the faster.
-            drop(memory);
-            self.hash(&temp, meta.size).await?
-        } else {
-            let sum = self.write_from(&temp, &mut body, 0, Some(Hasher::new()), transfer).await?;
-            sum.map(Hasher::finalize)
-        };
-        match sum {
-            Some(sum) => self.verify(&meta, sum)?,
-            None => return Err(Failed::new(Problem::new(&self.item.path, "the object ended early"), Cure::Retry)),
+        let counted = self.run.writer.download();
+        let sum = self.write_from(&temp, &mut body, 0..meta.size, Some(Hasher::new()), transfer).await?;
+        drop((memory, counted));
+        if let Some(sum) = sum {
+            self.verify(&meta, sum.finalize())?;
         }
         Ok((temp, meta))
     }
 
-    /// Hashes what was written, beside the other files that are being hashed: read from the page cache that costs a tenth
-    /// of hashing one file alone as it comes.
-    async fn hash(&self, temp: &Arc<Temp>, size: u64) -> Result<Option<Md5>, Failed> {
-        let fail = self.io("failed to read back the file");
-        let digest = self.run.context.hasher.hash_file(Arc::new(temp.reader().map_err(&fail)?), size);
-        let digest = digest.await.map_err(&fail)?;
-        Ok((digest.bytes == size).then_some(digest.md5))
-    }
-
-    /// Writes what comes from `at` on, one piece while the next one arrives, and hashes it if there is a `sum` to go on
-    /// with.
+    /// Writes what comes to `place`, one piece while the next one arrives, and adds it to `sum` if there is one.
     async fn write_from(
         &self,
         temp: &Arc<Temp>,
         body: &mut Steady,
-        mut at: u64,
+        place: Range<u64>,
         mut sum: Option<Hasher>,
         transfer: &Transfer,
     ) -> Result<Option<Hasher>, Failed> {
         let fail = self.io("failed to write the file");
-        let mut writing: Option<tokio::task::JoinHandle<io::Result<Option<Hasher>>>> = None;
+        let mut at = place.start;
+        let mut writing: Option<Written> = None;
         while let Some(pieces) = self.gather(body, transfer).await? {
-            if let Some(write) = writing.take() {
-                sum = finished(write).await.map_err(&fail)?;
+            if let Some(written) = writing.take() {
+                sum = finished(written).await.map_err(&fail)?;
             }
-            let (to, start, carried) = (temp.clone(), at, sum.take());
-            at += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-            writing = Some(tokio::task::spawn_blocking(move || write_pieces(&to, start, &pieces, carried)));
+            let len = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+            writing = Some(self.run.writer.write(temp.clone(), at, pieces, sum.take()));
+            at += len;
         }
-        match writing {
-            Some(write) => finished(write).await.map_err(&fail),
-            None => Ok(sum),
+        if let Some(written) = writing {
+            sum = finished(written).await.map_err(&fail)?;
         }
+        if at == place.end {
+            return Ok(sum);
+        }
+        let text = format!("the object ended at byte {at}, not at {}", place.end);
+        Err(Failed::new(Problem::new(&self.item.path, text), Cure::Retry))
     }
 
     /// Collects a small object and hands it over to be checked and written.
@@ -240,7 +228,7 @@ impl Download<'_> {
             return self.in_one(transfer).await;
         }
         let streams = usize::try_from(options.multi_thread_streams).unwrap_or(1);
-        let _memory = self.run.context.budget.reserve(2 * WRITE * (streams + 1)).await;
+        let _memory = self.run.context.budget.reserve(2 * WRITE * streams + 2 * READ).await;
         let temp = self.create(meta.size).await?;
         let follower = Follower::start(temp.clone(), meta.size);
         let count = meta.size.div_ceil(range);
@@ -273,7 +261,7 @@ impl Download<'_> {
             Some(body) => body,
             None => self.open(Some(part.clone()), meta.etag.clone()).await?,
         };
-        self.write_from(temp, &mut body, part.start, None, transfer).await?;
+        self.write_from(temp, &mut body, part.clone(), None, transfer).await?;
         Ok(part.end)
     }
 
@@ -320,24 +308,13 @@ impl Download<'_> {
     }
 }
 
-fn write_pieces(to: &Temp, mut at: u64, pieces: &[Bytes], mut sum: Option<Hasher>) -> io::Result<Option<Hasher>> {
-    for piece in pieces {
-        to.write_at(at, piece)?;
-        if let Some(sum) = &mut sum {
-            sum.update(piece);
-        }
-        at += piece.len() as u64;
-    }
-    Ok(sum)
-}
-
-async fn finished<T>(work: tokio::task::JoinHandle<io::Result<T>>) -> io::Result<T> {
-    work.await.map_err(io::Error::other)?
+async fn finished(written: Written) -> io::Result<Option<Hasher>> {
+    written.await.map_err(io::Error::other)?
 }
 
 /// Runs file work on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    finished(tokio::task::spawn_blocking(work)).await
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 /// Reads what is written, as far as all before it is.
@@ -380,7 +357,7 @@ impl Follower {
         let work = tokio::task::spawn_blocking(move || {
             let mut sum = Hasher::new();
             let mut behind = Behind { temp, ends, at: 0, end: 0 };
-            let read = read_ahead(size, WRITE, move |buffer| behind.fill(buffer), |piece| sum.update(piece))?;
+            let read = read_ahead(size, READ, move |buffer| behind.fill(buffer), |piece| sum.update(piece))?;
             Ok((read == size).then(|| sum.finalize()))
         });
         Self { reached, work }

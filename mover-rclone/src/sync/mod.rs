@@ -30,6 +30,7 @@ mod touch;
 mod transfer;
 mod upload;
 mod volume;
+mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,6 +71,14 @@ pub enum Goal {
     Copy,
     /// rclone's `check`: nothing is written; differences are errors.
     Check,
+}
+
+impl Goal {
+    /// What a directory that cannot be read means for the exit code. As with rclone it is the deletions that do not happen
+    /// which make a failure of it (docs/compat-rclone.md).
+    fn unread(self) -> ExitCode {
+        if self == Self::Copy { ExitCode::NoRetry } else { ExitCode::Failure }
+    }
 }
 
 /// One piece of work.
@@ -155,9 +164,10 @@ fn open(job: &Job, context: &Context) -> Result<Arc<Run>, Problem> {
     let rules = |destination| LocalRules::new(&context.options, volume, destination);
     let missing = |path: &std::path::Path, error: std::io::Error| {
         let problem = Problem::io(&feed::shown(path), "failed to open the directory", &error);
-        let exit =
-            if error.kind() == std::io::ErrorKind::NotFound { ExitCode::DirectoryNotFound } else { ExitCode::Failure };
-        problem.exiting(exit)
+        problem.exiting(match error.kind() {
+            std::io::ErrorKind::NotFound => ExitCode::DirectoryNotFound,
+            _ => job.goal.unread(),
+        })
     };
     let make = job.goal != Goal::Check && !context.options.dry_run;
     let source = match &job.source {

@@ -152,7 +152,8 @@ impl<'a> Planner<'a> {
         self.planned.complete = false;
         let shown = volsync_common::path::Shown(path).to_string();
         let subject = if path.is_empty() { side.describe() } else { shown };
-        self.run.problems.report(Problem::new(&subject, format!("failed to read the directory: {reason}")));
+        let problem = Problem::new(&subject, format!("failed to read the directory: {reason}"));
+        self.run.problems.report(problem.exiting(self.run.goal.unread()));
     }
 
     fn note_source(&mut self, item: &Item) {

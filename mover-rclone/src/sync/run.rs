@@ -8,6 +8,7 @@ use super::compare::{Fact, Facts, Rules, Step};
 use super::item::Item;
 use super::problems::{Problem, Problems};
 use super::side::Side;
+use super::writer::Writer;
 use super::{Context, Goal};
 
 /// What all parts of a run share.
@@ -18,6 +19,7 @@ pub(super) struct Run {
     pub(super) dest: Side,
     pub(super) rules: Rules,
     pub(super) problems: Problems,
+    pub(super) writer: Arc<Writer>,
 }
 
 /// What a comparison came to.
@@ -38,7 +40,7 @@ impl Run {
         let rules = Rules::new(&context.options, hashes, restore);
         let rules = if goal == Goal::Check { rules.for_check() } else { rules };
         let problems = Problems::new(context.reporter.clone());
-        Arc::new(Self { context, goal, source, dest, rules, problems })
+        Arc::new(Self { context, goal, source, dest, rules, problems, writer: Arc::default() })
     }
 
     /// Tells that a file was transferred, or would be.
