@@ -4,6 +4,7 @@
 //! code 1: a ratio fell by more than a fifth against the recorded one.
 
 mod contestant;
+mod cores;
 mod measure;
 mod rclone;
 mod record;

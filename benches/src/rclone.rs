@@ -1,4 +1,5 @@
-//! rclone under VolSync's mover flow against `mover-rclone`, on one S3 server.
+//! rclone under VolSync's mover flow against `mover-rclone`, on one S3 server. The server has cores of its own, as if it were
+//! another machine.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use volsync_embedded_s3::{Server, ServerOptions};
 
 use crate::Arguments;
 use crate::contestant::{Contestant, Work};
+use crate::cores::Cores;
 use crate::measure;
 use crate::record::{self, Extra, Row};
 use crate::workload::{self, Made, Volumes};
@@ -17,8 +19,10 @@ const BUCKET: &str = "bench";
 /// Every chosen volume's way, by each contestant in turn.
 pub(crate) fn rows(arguments: &Arguments) -> anyhow::Result<Vec<Row>> {
     let scratch = tempfile::tempdir_in(&arguments.dir).context("scratch directory")?;
-    let runtime = tokio::runtime::Runtime::new()?;
+    let cores = Cores::split()?;
+    let runtime = cores.for_server()?;
     let server = runtime.block_on(server(arguments, scratch.path().join("objects")))?;
+    cores.take_for_programs()?;
     let contestants = contestants(arguments, &server, scratch.path())?;
     let volumes = workload::chosen(arguments.quick, &arguments.only, &workload::RCLONE)?;
     let mut rows = Vec::new();

@@ -114,6 +114,9 @@ async fn wrong_etag(mut response: Response<Body>, etag: &str) -> Answer {
         (response.headers_mut().get_mut(header::ETAG), HeaderValue::from_str(&format!("\"{etag}\"")))
     {
         *there = value;
+    }
+    let is_xml = |kind: &HeaderValue| kind.as_bytes().ends_with(b"xml");
+    if !response.headers().get(header::CONTENT_TYPE).is_some_and(is_xml) {
         return Ok(response);
     }
     rewrite(response, |bytes| {

@@ -1,5 +1,6 @@
 //! What stands between a connection and the S3 service: recording, clock and region, latency, faults.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::fault::Faults;
 use crate::record::{Entry, Recorder};
 use crate::shape::{Counted, Pace, Shaped, boxed};
 use crate::wire::Ending;
-use crate::{breakage, classify};
+use crate::{behind, breakage, classify};
 
 /// The connection ends here, without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,10 @@ pub(crate) type Answer = Result<Response<Body>, Cut>;
 /// Everything the connections of a server share.
 pub(crate) struct Front {
     pub(crate) service: S3Service,
+    /// The server that answers instead of the service.
+    pub(crate) behind: Option<SocketAddr>,
+    /// DeleteObjects is not implemented, whoever answers.
+    pub(crate) no_delete_objects: bool,
     pub(crate) recorder: Recorder,
     pub(crate) faults: Faults,
     pub(crate) latency: Duration,
@@ -66,7 +71,17 @@ impl Front {
             answers::drain(body).await;
             return Ok(answers::error(&refusal));
         }
-        self.service.call(Request::from_parts(head, body)).await.map_err(|error| Cut(format!("{error:?}")))
+        if self.no_delete_objects
+            && classify::target(&head.method, &head.uri, &head.headers).operation == "DeleteObjects"
+        {
+            answers::drain(body).await;
+            return Ok(answers::error(&Refusal::new(501, "NotImplemented")));
+        }
+        let request = Request::from_parts(head, body);
+        match self.behind {
+            Some(address) => behind::pass_on(address, request).await,
+            None => self.service.call(request).await.map_err(|error| Cut(format!("{error:?}"))),
+        }
     }
 
     fn refusal(&self, head: &Parts) -> Option<Refusal> {

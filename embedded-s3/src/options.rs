@@ -28,6 +28,9 @@ pub struct ServerOptions {
     pub identity: Option<Identity>,
     /// Keep object bytes in files here instead of in memory. The index is always in memory: nothing survives a restart.
     pub data_dir: Option<PathBuf>,
+    /// Another server that speaks plain HTTP and knows the same key: it stores and answers, this one records, delays and
+    /// breaks. What is said here about storing and listing means nothing then.
+    pub behind: Option<SocketAddr>,
     /// Time added before each answer.
     pub latency: Duration,
     /// Bytes per second each connection may move in a direction.
@@ -86,6 +89,7 @@ impl Default for ServerOptions {
             tls: false,
             identity: None,
             data_dir: None,
+            behind: None,
             latency: Duration::ZERO,
             bandwidth: None,
             clock_offset_s: 0,

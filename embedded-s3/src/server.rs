@@ -61,6 +61,8 @@ impl Server {
         let faults = Faults::default();
         let front = Arc::new(Front {
             service: service(&options, &store),
+            behind: options.behind,
+            no_delete_objects: options.quirks.no_delete_objects,
             recorder: recorder.clone(),
             faults: faults.clone(),
             latency: options.latency,

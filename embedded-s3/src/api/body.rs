@@ -25,6 +25,10 @@ pub(super) async fn receive(
         }
     }
     let (content, md5) = writer.finish();
+    let md5 = match md5 {
+        Some(md5) => md5,
+        None => content.md5_in_lanes(store.hasher()).await.map_err(S3Error::internal_error)?,
+    };
     if wanted.is_some_and(|wanted| wanted != md5) {
         return Err(s3_error!(BadDigest, "The Content-MD5 you specified did not match what we received."));
     }

@@ -9,7 +9,7 @@ use s3s::dto::{
     HeadObjectInput, HeadObjectOutput, MetadataDirective, PutObjectInput, PutObjectOutput, StorageClass, StreamingBlob,
     Timestamp,
 };
-use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, s3_error};
+use s3s::{S3Error, S3Request, S3Result, s3_error};
 
 use super::{Api, body, length, may_write, names, strong};
 use crate::breakage::DeniedDeletes;
@@ -242,9 +242,6 @@ pub(super) fn delete(api: &Api, req: S3Request<DeleteObjectInput>) -> S3Result<D
 }
 
 pub(super) fn delete_many(api: &Api, req: S3Request<DeleteObjectsInput>) -> S3Result<DeleteObjectsOutput> {
-    if api.quirks.no_delete_objects {
-        return Err(S3Error::new(S3ErrorCode::NotImplemented));
-    }
     let input = req.input;
     if input.delete.objects.len() > MAX_DELETES {
         return Err(s3_error!(MalformedXML));

@@ -19,12 +19,16 @@ use futures_util::Stream;
 use s3s::StdError;
 use s3s::stream::{ByteStream, RemainingLength};
 
+use volsync_common::hash::FileHasher;
 use volsync_md5::{Digest, Md5};
 
 /// Bytes read from a data file at a time: large enough to amortise the call, small enough to stay in the cache.
 const READ_SIZE: u64 = 256 * 1024;
 /// Bodies up to this size stay in memory: every data file is an open descriptor, of which a process has few.
 const MIN_FILE: u64 = 64 * 1024;
+/// Bodies of at least this size are hashed when they are whole, those of several requests side by side; smaller ones as
+/// they come.
+const IN_LANES: u64 = 1024 * 1024;
 /// Memory reserved up front for a body whose announced length nobody has checked yet.
 const MAX_RESERVED: u64 = 64 * 1024 * 1024;
 
@@ -51,7 +55,8 @@ impl Backend {
             }
             Self::Memory | Self::Directory { .. } => Sink::Memory(Vec::with_capacity(capacity(expected)?)),
         };
-        Ok(ContentWriter { sink, len: 0, md5: Md5::new() })
+        let md5 = expected.is_none_or(|len| len < IN_LANES).then(Md5::new);
+        Ok(ContentWriter { sink, len: 0, md5 })
     }
 }
 
@@ -62,7 +67,7 @@ fn capacity(expected: Option<u64>) -> io::Result<usize> {
 /// A file that lives as long as someone refers to its bytes.
 #[derive(Debug)]
 struct DataFile {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
 }
 
@@ -70,7 +75,7 @@ impl DataFile {
     fn create(dir: &Path, next: &AtomicU64) -> io::Result<Self> {
         let path = dir.join(format!("{:016x}.data", next.fetch_add(1, Ordering::Relaxed)));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        Ok(Self { file, path })
+        Ok(Self { file: Arc::new(file), path })
     }
 }
 
@@ -87,31 +92,34 @@ enum Sink {
     File(DataFile),
 }
 
-/// Takes a body and its MD5 at once.
+/// Takes a body, and its MD5 at once if it is small.
 pub(crate) struct ContentWriter {
     sink: Sink,
     len: u64,
-    md5: Md5,
+    md5: Option<Md5>,
 }
 
 impl ContentWriter {
     pub(crate) fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        self.md5.update(chunk);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(chunk);
+        }
         self.len += chunk.len() as u64;
         match &mut self.sink {
             Sink::Memory(buffer) => buffer.extend_from_slice(chunk),
-            Sink::File(data) => data.file.write_all(chunk)?,
+            Sink::File(data) => (&*data.file).write_all(chunk)?,
         }
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> (Content, Digest) {
+    /// The content, and its MD5 unless that is [`Content::md5_in_lanes`]'s work.
+    pub(crate) fn finish(self) -> (Content, Option<Digest>) {
         let source = match self.sink {
             Sink::Memory(buffer) => Source::Memory(Bytes::from(buffer)),
             Sink::File(data) => Source::File(Arc::new(data)),
         };
         let segments = vec![Segment { source, start: 0, len: self.len }];
-        (Content { segments, len: self.len }, self.md5.finalize())
+        (Content { segments, len: self.len }, self.md5.map(Md5::finalize))
     }
 }
 
@@ -215,6 +223,17 @@ impl Content {
         Ok(md5.finalize())
     }
 
+    /// MD5 of a content that was just written in one piece, beside those of other requests.
+    pub(crate) async fn md5_in_lanes(&self, hasher: &FileHasher) -> io::Result<Digest> {
+        match self.segments.as_slice() {
+            [Segment { source: Source::Memory(bytes), start: 0, .. }] => Ok(hasher.hash_bytes(bytes.clone()).await),
+            [Segment { source: Source::File(data), start: 0, len }] => {
+                Ok(hasher.hash_file(Arc::clone(&data.file), *len).await?.md5)
+            }
+            _ => self.md5(),
+        }
+    }
+
     pub(crate) fn stream(&self) -> ContentStream {
         ContentStream { segments: self.segments.iter().filter(|s| s.len > 0).cloned().collect(), left: self.len }
     }
@@ -268,7 +287,7 @@ impl ByteStream for ContentStream {
 mod tests {
     use super::*;
 
-    fn written(backend: &Backend, data: &[u8]) -> (Content, Digest) {
+    fn written(backend: &Backend, data: &[u8]) -> (Content, Option<Digest>) {
         let mut writer = backend.writer(None).unwrap();
         for chunk in data.chunks(7) {
             writer.write(chunk).unwrap();
@@ -279,7 +298,7 @@ mod tests {
     fn check(backend: &Backend) {
         let (first, sum) = written(backend, b"the first body");
         let (second, _) = written(backend, b", the second");
-        assert_eq!(sum, volsync_md5::md5(b"the first body"));
+        assert_eq!(sum, Some(volsync_md5::md5(b"the first body")));
         let both = Content::concat([&first, &Content::default(), &second]);
         let text = b"the first body, the second";
         assert_eq!(both.read_all().unwrap(), text.as_slice());
@@ -299,5 +318,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         check(&Backend::directory(dir.path()).unwrap());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "data files outlive their contents");
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_hashed_when_it_is_whole() {
+        let (dir, hasher) = (tempfile::tempdir().unwrap(), FileHasher::start(1).unwrap());
+        let data: Vec<u8> = (0..IN_LANES + 5).map(|n| (n % 251) as u8).collect();
+        for backend in [Backend::Memory, Backend::directory(dir.path()).unwrap()] {
+            let mut writer = backend.writer(Some(data.len() as u64)).unwrap();
+            writer.write(&data).unwrap();
+            let (content, sum) = writer.finish();
+            assert_eq!(sum, None);
+            assert_eq!(content.md5_in_lanes(&hasher).await.unwrap(), volsync_md5::md5(&data));
+        }
     }
 }

@@ -21,6 +21,7 @@ use content::Backend;
 pub use content::Content;
 use uploads::UploadKey;
 pub use uploads::{Part, Upload, UploadInfo};
+use volsync_common::hash::FileHasher;
 use volsync_md5::Digest;
 
 use crate::clock::Clock;
@@ -101,6 +102,7 @@ pub struct Store {
     // A std lock: every section is short and never awaits.
     buckets: RwLock<BTreeMap<String, Bucket>>,
     backend: Backend,
+    hasher: FileHasher,
     next_id: AtomicU64,
     random_etags: bool,
     min_part_size: u64,
@@ -122,6 +124,7 @@ impl Store {
         Ok(Self {
             buckets: RwLock::default(),
             backend,
+            hasher: FileHasher::start(1)?,
             next_id: AtomicU64::new(1),
             random_etags: rules.random_etags,
             min_part_size: rules.min_part_size,
@@ -131,6 +134,10 @@ impl Store {
 
     pub(crate) fn backend(&self) -> &Backend {
         &self.backend
+    }
+
+    pub(crate) fn hasher(&self) -> &FileHasher {
+        &self.hasher
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Bucket>> {
