@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use volsync_embedded_s3::store::Attributes;
 
 use crate::embedded::Embedded;
+use crate::rclone::Rclone;
+use crate::servers::{S3Endpoint, SECTION};
 
 /// Objects below a path by the rest of their keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,9 @@ pub struct Stored {
 impl Bucket {
     /// Reads every object of `bucket` below `path/`.
     pub fn of(server: &Embedded, bucket: &str, path: &str) -> Self {
+        if let Some(minio) = server.minio() {
+            return Self::told_by_rclone(minio, bucket, path);
+        }
         let store = server.server().store();
         let prefix = format!("{path}/");
         let keys = store.keys(bucket).into_iter().filter(|key| key.starts_with(&prefix));
@@ -35,6 +41,23 @@ impl Bucket {
             (key[prefix.len()..].to_owned(), Stored { size: content.len() as u64, md5, metadata })
         });
         Self(stored.collect())
+    }
+
+    /// The same of a server whose store is its own.
+    fn told_by_rclone(server: &dyn S3Endpoint, bucket: &str, path: &str) -> Self {
+        let remote = format!("{SECTION}:{bucket}/{path}");
+        let args = ["lsjson", "-R", "-M", "--hash", "--files-only", &remote];
+        let told = Rclone::new(server, "Minio").run(&args).success().stdout;
+        let one = |object: &Value| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let metadata = object["Metadata"].as_object().into_iter().flatten();
+            // What the server adds by itself: when the object was written, and its defaults.
+            let users = metadata.filter(|(name, _)| !["btime", "content-type", "tier"].contains(&name.as_str()));
+            let metadata = users.map(|(name, value)| (name.clone(), text(value))).collect();
+            let size = object["Size"].as_u64().unwrap();
+            (text(&object["Path"]), Stored { size, md5: text(&object["Hashes"]["md5"]), metadata })
+        };
+        Self(serde_json::from_slice::<Vec<Value>>(&told).unwrap().iter().map(one).collect())
     }
 
     /// Every difference as one line, `self` being what is wanted.

@@ -56,7 +56,22 @@ impl Subject {
 
     /// Writes an object, last changed at [`WHEN`].
     pub async fn put(&self, name: &[u8], content: Vec<u8>) -> Result<Put, StoreError> {
-        self.put_as(name, Script::new(content), WHEN, None).await
+        self.put_at(name, content, WHEN).await
+    }
+
+    /// Writes an object, last changed at `mtime`.
+    pub async fn put_at(&self, name: &[u8], content: Vec<u8>, mtime: Timestamp) -> Result<Put, StoreError> {
+        self.put_as(name, Script::new(content), mtime, None).await
+    }
+
+    /// Every object: its name, its content and when it was last changed.
+    pub async fn all(&self) -> Vec<(Vec<u8>, Vec<u8>, Option<Timestamp>)> {
+        let mut all = Vec::new();
+        for name in self.names(b"").await {
+            let (meta, content) = self.read(&name, None, None).await.unwrap();
+            all.push((name, content, meta.mtime));
+        }
+        all
     }
 
     async fn put_as(&self, name: &[u8], source: Script, mtime: Timestamp, md5: Option<Md5>) -> Result<Put, StoreError> {

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -87,7 +88,8 @@ pub struct Running {
     command: String,
     pid: Pid,
     started: Instant,
-    ended: Receiver<ExitStatus>,
+    // Only so that threads can share what holds a process.
+    ended: Mutex<Receiver<ExitStatus>>,
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Option<JoinHandle<Vec<u8>>>,
     reaped: bool,
@@ -101,7 +103,15 @@ impl Running {
         let mut child = spawned.unwrap_or_else(|error| panic!("cannot start {text}: {error}"));
         let (stdout, stderr) = (child.stdout.take().map(drain), child.stderr.take().map(drain));
         let pid = Pid::from_child(&child);
-        Self { command: text, pid, started: Instant::now(), ended: watch(child), stdout, stderr, reaped: false }
+        Self {
+            command: text,
+            pid,
+            started: Instant::now(),
+            ended: Mutex::new(watch(child)),
+            stdout,
+            stderr,
+            reaped: false,
+        }
     }
 
     /// Sends a signal; one that comes after the end is lost.
@@ -119,10 +129,15 @@ impl Running {
         self.pid.as_raw_nonzero().get()
     }
 
+    fn ended(&mut self) -> &mut Receiver<ExitStatus> {
+        self.ended.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for the end; past `limit` the program is killed and the test fails.
     #[track_caller]
     pub fn wait(mut self, limit: Duration) -> Outcome {
-        let status = self.ended.recv_timeout(limit.saturating_sub(self.started.elapsed()));
+        let left = limit.saturating_sub(self.started.elapsed());
+        let status = self.ended().recv_timeout(left);
         let took = self.started.elapsed();
         if let Err(RecvTimeoutError::Timeout) = status {
             self.signal(Signal::KILL);
@@ -142,9 +157,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.reaped && self.ended.try_recv().is_err() {
+        if !self.reaped && self.ended().try_recv().is_err() {
             self.signal(Signal::KILL);
-            let _status = self.ended.recv();
+            let _status = self.ended().recv();
         }
     }
 }

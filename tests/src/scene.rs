@@ -24,6 +24,8 @@ pub struct Scene {
     pub before: TempDir,
     /// The volume after.
     pub after: TempDir,
+    /// Lines of the remote.
+    lines: String,
 }
 
 impl Scene {
@@ -47,12 +49,19 @@ impl Scene {
         fs::write(after.path().join("large"), volume::Random::new(3).bytes(11 << 20)).unwrap();
         fs::write(after.path().join("also large"), volume::Random::new(4).bytes(6 << 20)).unwrap();
         let server = Embedded::with(ServerOptions { buckets: vec![BUCKET.to_owned()], ..options });
-        Self { server, before, after }
+        Self { server, before, after, lines: PARTS.to_owned() }
+    }
+
+    /// With one more line of the remote.
+    #[must_use]
+    pub fn line(mut self, line: &str) -> Self {
+        self.lines = format!("{}\n{line}", self.lines);
+        self
     }
 
     /// The mover of this server.
     pub fn mover(&self) -> Mover {
-        Mover::with_options(&self.server, PARTS)
+        Mover::with_options(&self.server, &self.lines)
     }
 
     /// `BUCKET/PREFIX`, which holds the volume as it was before; all faults are over.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -44,6 +44,12 @@ pub trait Inspect: S3Endpoint {
     fn objects(&self, bucket: &str, prefix: &str) -> BTreeMap<String, String>;
     /// Stores an object.
     fn put(&self, bucket: &str, key: &str, content: &[u8]);
+    /// The content of an object; none if there is no such object.
+    fn read(&self, bucket: &str, key: &str) -> Option<Vec<u8>>;
+    /// Removes an object.
+    fn delete(&self, bucket: &str, key: &str);
+    /// How many multipart uploads are neither completed nor aborted.
+    fn unfinished(&self, bucket: &str) -> usize;
 }
 
 /// Runs `test` on MinIO and on our embedded server, each with the empty bucket `bucket`.
@@ -113,6 +119,11 @@ impl Minio {
         self
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
     /// Sends the server a signal: `STOP` makes it silent, `KILL` gone.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
@@ -160,11 +171,15 @@ impl S3Endpoint for Minio {
 
 impl Inspect for Minio {
     fn objects(&self, bucket: &str, prefix: &str) -> BTreeMap<String, String> {
-        let remote = format!("{SECTION}:{bucket}/{prefix}");
+        // The prefix need not end where a name does.
+        let (dir, _) = prefix.rsplit_once('/').unwrap_or(("", prefix));
+        let remote = format!("{SECTION}:{bucket}/{dir}");
+        let dir = if dir.is_empty() { String::new() } else { format!("{dir}/") };
         let args = ["lsf", "-R", "--files-only", "--format", "hp", "--hash", "MD5", "--separator", " ", &remote];
         let said = crate::rclone::Rclone::new(self, "Minio").run(&args).success().text();
         let lines = said.lines().filter_map(|line| line.split_once(' '));
-        lines.map(|(md5, path)| (format!("{prefix}{path}"), md5.to_owned())).collect()
+        let keys = lines.map(|(md5, path)| (format!("{dir}{path}"), md5.to_owned()));
+        keys.filter(|(key, _)| key.starts_with(prefix)).collect()
     }
 
     fn put(&self, bucket: &str, key: &str, content: &[u8]) {
@@ -172,6 +187,24 @@ impl Inspect for Minio {
         file.write_all(content).unwrap();
         let remote = format!("{SECTION}:{bucket}/{key}");
         crate::rclone::Rclone::new(self, "Minio").run(&["copyto".as_ref(), file.path(), remote.as_ref()]).success();
+    }
+
+    fn read(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
+        let there = self.objects(bucket, key).contains_key(key);
+        let remote = format!("{SECTION}:{bucket}/{key}");
+        there.then(|| crate::rclone::Rclone::new(self, "Minio").run(&["cat", &remote]).success().stdout)
+    }
+
+    fn delete(&self, bucket: &str, key: &str) {
+        let remote = format!("{SECTION}:{bucket}/{key}");
+        crate::rclone::Rclone::new(self, "Minio").run(&["deletefile", &remote]).success();
+    }
+
+    /// MinIO lists uploads of one key only, so this looks where it keeps them: a directory a key, in it one an upload.
+    fn unfinished(&self, bucket: &str) -> usize {
+        assert!(self.store().join(bucket).is_dir(), "no bucket {bucket}");
+        let below = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
+        below(self.store().join(".minio.sys/multipart")).flat_map(below).count()
     }
 }
 

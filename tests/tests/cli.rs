@@ -227,7 +227,7 @@ fn checking_the_configuration_sends_nothing_and_shows_no_secret() {
         assert!(text.contains(part), "{part:?} not in {text}");
     }
     assert!(!text.contains(server.secret_key()), "{text}");
-    assert_eq!(server.server().recorder().total(), 0);
+    assert_eq!(server.recorder().total(), 0);
     let outcome = ours(&file(BROKEN.as_bytes()), &["config", "check", "small"]).exits(1);
     assert!(outcome.text().contains("[small] (s3) cannot be used: s3: chunk size: 1Mi is less than 5Mi"), "{outcome}");
 }
@@ -244,7 +244,7 @@ fn headers_of_uploads_and_downloads_are_sent_and_signed() {
     let outcome = ours(&conf, &[&["copy", from, "remote:bkt"][..], &upload].concat()).success();
     assert!(outcome.text().contains("Don't know how to set key \"x-foo\" on upload"), "{outcome}");
     ours(&conf, &["copy", "remote:bkt", to, "--header-download", "X-D: e"]).success();
-    for request in server.server().recorder().snapshot() {
+    for request in server.recorder().snapshot() {
         let creates = ["PutObject", "CreateMultipartUpload"].contains(&request.operation.as_str());
         assert_eq!(request.header("cache-control"), creates.then_some("no-store"), "{request:?}");
         assert_eq!(request.header("x-d"), (request.operation == "GetObject").then_some("e"), "{request:?}");
@@ -263,10 +263,10 @@ fn flags_of_a_section_count_and_beat_the_command_line() {
     let conf = rclone_conf_with(&server, "Minio", "global.dry_run = true\n");
     let outcome = ours(&conf, &["push", path, "remote:bkt/p", "--dry-run=false"]).success();
     assert!(outcome.text().contains("x: Skipped copy as --dry-run is set"), "{outcome}");
-    assert_eq!(server.server().recorder().count("PutObject"), 0);
+    assert_eq!(server.recorder().count("PutObject"), 0);
     let conf = rclone_conf_with(&server, "Minio", "override.user_agent = somebody/1\n");
     ours(&conf, &["ls", "remote:bkt"]).success();
-    let last = server.server().recorder().snapshot().pop().unwrap();
+    let last = server.recorder().snapshot().pop().unwrap();
     assert_eq!(last.header("user-agent"), Some("somebody/1"));
 }
 

@@ -14,6 +14,7 @@ use volsync_tests::embedded::Embedded;
 use volsync_tests::mover;
 use volsync_tests::pod::{Direction, Pod};
 use volsync_tests::process::{LIMIT, Outcome, Running};
+use volsync_tests::servers::S3Endpoint;
 
 /// What the operator always sets.
 const WHOLE: [(&str, &str); 4] = [
@@ -116,7 +117,7 @@ fn the_end_of_the_output_alone_says_what_failed_and_what_to_do() {
     {
         assert!(tail(&outcome).contains(part), "{outcome}");
     }
-    server.server().faults().add(When::operation("PutObject"), Action::deny());
+    server.faults().add(When::operation("PutObject"), Action::deny());
     let outcome = pod().ours(Direction::Source, "bkt/p").exits(1);
     for part in ["permissions.facl", "PutObject", "AccessDenied", "s3:PutObject"] {
         assert!(tail(&outcome).contains(part), "{outcome}");
@@ -149,7 +150,7 @@ fn a_debugged_mover_waits_and_moves_nothing() {
     fs::remove_file(&marker).unwrap();
     let outcome = running.wait(LIMIT).success();
     assert!(outcome.text().contains("DEBUG_MOVER is set: nothing is moved, this pod waits."), "{outcome}");
-    assert_eq!(server.server().recorder().total(), 0);
+    assert_eq!(server.recorder().total(), 0);
 
     let running = pod.start_ours(Direction::Source, "bkt/p");
     wait_for(&in_tmp(&running));
@@ -163,14 +164,14 @@ fn a_signal_ends_a_transfer_in_time_and_the_next_run_finishes_it() {
     let from = volume();
     let pod = Pod::new(from.path(), &server, "Minio");
     for (signal, path) in [(Signal::TERM, "bkt/term"), (Signal::INT, "bkt/int")] {
-        let gate = server.server().faults().block(When::operation("PutObject").key("/b"));
+        let gate = server.faults().block(When::operation("PutObject").key("/b"));
         let running = pod.start_ours(Direction::Source, path);
         server.wait_at(&gate, &running);
         let asked = Instant::now();
         running.signal(signal);
         let outcome = running.wait(LIMIT).exits(143);
         assert!(asked.elapsed() < Duration::from_secs(5), "{outcome}");
-        server.server().faults().clear();
+        server.faults().clear();
         pod.ours(Direction::Source, path).success();
         let to = TempDir::new().unwrap();
         Pod::new(to.path(), &server, "Minio").ours(Direction::Destination, path).success();
@@ -181,7 +182,7 @@ fn a_signal_ends_a_transfer_in_time_and_the_next_run_finishes_it() {
 #[test]
 fn a_signal_ends_even_a_mover_that_waits_for_a_dead_server() {
     let server = Embedded::start("bkt");
-    let gate = server.server().faults().block(When::operation("ListObjectsV2"));
+    let gate = server.faults().block(When::operation("ListObjectsV2"));
     let to = TempDir::new().unwrap();
     let pod = Pod::new(to.path(), &server, "Minio").env("RCLONE_VOLSYNC_ALLOW_MISSING_PERMISSIONS", "1");
     let running = pod.start_ours(Direction::Destination, "bkt/p");
@@ -211,16 +212,16 @@ fn a_signal_ends_even_a_mover_with_a_thread_that_hangs() {
 fn requests_go_through_the_proxy_of_the_environment() {
     let server = Embedded::start("bkt");
     let from = volume();
-    let url = server.server().endpoint();
+    let url = server.url();
     let conf = format!(
         "[remote]\ntype = s3\nprovider = Minio\nendpoint = http://s3.example:9000\naccess_key_id = {}\n\
          secret_access_key = {}\n",
-        server.server().access_key(),
-        server.server().secret_key()
+        server.access_key(),
+        server.secret_key()
     );
     let pod = || Pod::with_conf(from.path(), conf.as_bytes()).env("HTTP_PROXY", &url);
     pod().ours(Direction::Source, "bkt/p").success();
-    let requests = server.server().recorder().snapshot();
+    let requests = server.recorder().snapshot();
     assert!(requests.iter().all(|request| request.header("host") == Some("s3.example:9000")), "{requests:?}");
     assert!(requests.len() > 3);
     let outcome = pod().env("NO_PROXY", ".example").env("RCLONE_LOW_LEVEL_RETRIES", "1");

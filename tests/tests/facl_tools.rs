@@ -79,7 +79,7 @@ fn pushed(place: &Place) -> Embedded {
 }
 
 fn stored(server: &Embedded) -> Vec<u8> {
-    server.server().store().get(BUCKET, KEY).unwrap().content.read_all().unwrap().to_vec()
+    server.read(BUCKET, KEY).unwrap()
 }
 
 /// The records as a set, without our comments: `find` lists in the order of the directory, we in that of names.

@@ -13,7 +13,7 @@ use volsync_tests::embedded::Embedded;
 use volsync_tests::pod::{Direction, Pod};
 use volsync_tests::process::Outcome;
 use volsync_tests::rclone::{Counts, Rclone};
-use volsync_tests::servers::{Minio, S3Endpoint, on_each_server};
+use volsync_tests::servers::{Inspect, Minio, S3Endpoint, on_each_server};
 use volsync_tests::tree::{self, Entry, Ignore, Kind, Tree};
 use volsync_tests::volume::{self, Names};
 
@@ -111,8 +111,8 @@ fn names_of_owners_mean_what_they_mean_in_the_image_of_upstream() {
     for (first, second) in [(Upstream, Ours), (Ours, Upstream)] {
         let path = format!("{first:?}");
         push(first, &pod(&source), &format!("volumes/{path}"));
-        let object = server.server().store().get("volumes", &format!("{path}/permissions.facl")).unwrap();
-        let facl = String::from_utf8(object.content.read_all().unwrap().to_vec()).unwrap();
+        let facl = server.read("volumes", &format!("{path}/permissions.facl")).unwrap();
+        let facl = String::from_utf8(facl).unwrap();
         for line in ["# owner: daemon", "# group: wheel", "user:nobody:rw-", "default:group:mail:r--"] {
             assert_eq!(facl.contains(line), first == Upstream, "{line}: {facl}");
         }

@@ -29,7 +29,7 @@ const KILLED: i32 = 128 + 9;
 
 /// Listings take several requests.
 fn scene(quirks: Quirks) -> Scene {
-    Scene::with(ServerOptions { page_max: 3, quirks, ..ServerOptions::default() })
+    Scene::with(ServerOptions { quirks, ..ServerOptions::default() }).line("list_chunk = 3")
 }
 
 /// Where a request is held when its run is killed.

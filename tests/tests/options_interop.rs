@@ -7,7 +7,7 @@ use std::iter;
 use tempfile::TempDir;
 use volsync_tests::embedded::Embedded;
 use volsync_tests::rclone::Rclone;
-use volsync_tests::servers::S3Endpoint;
+use volsync_tests::servers::{Inspect, S3Endpoint};
 
 /// The default of `list_chunk`, which a listing names as `max-keys`.
 const DEFAULT: u32 = 1000;
@@ -164,11 +164,7 @@ fn remotes_of_variables_have_the_same_names() {
 fn variables_of_flags_mean_the_same() {
     let server = Embedded::start("bucket");
     for name in ["a", "b,c", "d", "e", "f g"] {
-        server
-            .server()
-            .store()
-            .put("bucket", name, vec![1], volsync_embedded_s3::store::Attributes::default())
-            .unwrap();
+        server.put("bucket", name, &[1]);
     }
     for (variables, args) in [
         (&[("RCLONE_EXCLUDE", "a,\"b,c\"")][..], &["--exclude", "d"][..]),

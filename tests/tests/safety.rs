@@ -120,9 +120,9 @@ fn broken_listings() -> Vec<Action> {
 
 #[test]
 fn a_failed_or_partial_listing_deletes_nothing() {
-    let server = Embedded::with(ServerOptions { page_max: 5, ..ServerOptions::with_bucket(BUCKET) });
-    let (source, mover) = pushed(&server, "volumes/p");
-    let mover = mover.env("RCLONE_LOW_LEVEL_RETRIES", "1");
+    let server = Embedded::start(BUCKET);
+    let (source, _) = pushed(&server, "volumes/p");
+    let mover = Mover::with_options(&server, "list_chunk = 5").env("RCLONE_LOW_LEVEL_RETRIES", "1");
     let stored = server.objects(BUCKET, "");
     // A volume of other files: whatever a listing lacks or has too much would be uploaded or deleted.
     let other = plain(2);
@@ -360,9 +360,9 @@ fn the_servers_etag_must_be_that_of_what_was_read() {
         assert_eq!(server.objects(BUCKET, "p/permissions.facl"), permissions, "{operation}");
         assert!(server.objects(BUCKET, "p/").contains_key("p/d0/f0"), "{operation}: nothing was deleted");
         for (key, _) in server.objects(BUCKET, "p/large") {
-            server.server().store().delete(BUCKET, &key).unwrap();
+            server.delete(BUCKET, &key);
         }
-        server.server().store().delete(BUCKET, "p/small").unwrap();
+        server.delete(BUCKET, "p/small");
     }
     mover.push(source.path(), "volumes/p").success();
     let target = empty();
@@ -383,9 +383,8 @@ fn a_file_that_changes_while_it_is_read_is_tried_again() {
     fs::write(&large, vec![b'b'; 16 << 20]).unwrap();
     gate.release();
     running.wait(volsync_tests::process::LIMIT).success();
-    let object = server.server().store().get(BUCKET, "p/large").unwrap();
-    assert_eq!(object.content.read_all().unwrap(), vec![b'b'; 16 << 20]);
-    assert_eq!(server.server().store().unfinished_uploads(BUCKET), []);
+    assert!(server.read(BUCKET, "p/large").unwrap() == vec![b'b'; 16 << 20]);
+    assert_eq!(server.unfinished(BUCKET), 0);
 }
 
 #[test]
@@ -414,7 +413,7 @@ fn a_file_that_keeps_changing_is_named_and_its_object_stays() {
     assert_eq!(server.objects(BUCKET, "p/large"), before, "no torn object");
     assert!(server.objects(BUCKET, "p/").contains_key("p/d0/new"), "the others are uploaded");
     assert!(server.objects(BUCKET, "p/").contains_key("p/d0/f0"), "nothing is deleted");
-    assert_eq!(server.server().store().unfinished_uploads(BUCKET), []);
+    assert_eq!(server.unfinished(BUCKET), 0);
     server.faults().clear();
     mover.push(source.path(), "volumes/p").success();
     let target = empty();

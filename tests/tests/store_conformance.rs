@@ -175,10 +175,10 @@ fn a_write_that_the_server_fails_leaves_what_was_there() {
         put(&*store, "old", b"old content".to_vec()).await.unwrap();
         let before = store.stat(b"old").await.unwrap();
         for (operation, action, size) in faults {
-            server.server().faults().add(When::operation(operation), action.clone());
+            server.faults().add(When::operation(operation), action.clone());
             let failed = put(&*store, "old", vec![1; size]).await;
             assert!(failed.is_err(), "{operation} {action:?}");
-            server.server().faults().clear();
+            server.faults().clear();
             assert_eq!(store.stat(b"old").await.unwrap(), before, "{operation} {action:?}");
             let left = server.server().store().unfinished_uploads(BUCKET);
             assert!(left.is_empty(), "{operation} {action:?}: {left:?}");
@@ -227,16 +227,16 @@ fn a_listing_is_whole_or_an_error() {
         let truncated = Action::Truncate { after: 700 };
         for action in [Action::deny(), Action::error(500, "InternalError"), truncated, Action::Shorten { after: 700 }] {
             for page in [1, 2, 7] {
-                server.server().faults().add(When::operation("ListObjectsV2").nth(page), action.clone());
+                server.faults().add(When::operation("ListObjectsV2").nth(page), action.clone());
                 // Another try may make it whole.
                 if let Ok(listing) = store.list(&|_| {}).await {
                     assert_eq!(listing.len(), 100, "{action:?} {page}");
                 }
-                server.server().faults().clear();
+                server.faults().clear();
             }
-            server.server().faults().add(When::operation("ListObjectsV2"), action.clone());
+            server.faults().add(When::operation("ListObjectsV2"), action.clone());
             assert!(store.list(&|_| {}).await.is_err(), "{action:?}");
-            server.server().faults().clear();
+            server.faults().clear();
         }
     });
 }

@@ -8,9 +8,12 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
-use volsync_embedded_s3::store::Attributes;
+use tokio::runtime::Runtime;
+use volsync_common::time::Timestamp;
+use volsync_tests::conformance::Subject;
 use volsync_tests::embedded::Embedded;
 use volsync_tests::rclone::{Counted, Rclone};
+use volsync_tests::stores;
 use walkdir::WalkDir;
 
 /// When the files of both sides changed, in seconds.
@@ -61,6 +64,7 @@ struct End {
 struct World {
     server: Embedded,
     programs: [Rclone; 2],
+    runtime: Runtime,
 }
 
 /// Where a side is.
@@ -82,7 +86,7 @@ impl World {
         let server = Embedded::start("bucket");
         let program = || Rclone::new(&server, "Minio").env("RCLONE_RETRIES", "1");
         let programs = [program(), program().ours()];
-        Self { server, programs }
+        Self { server, programs, runtime: Runtime::new().unwrap() }
     }
 
     /// Makes a side; what names it on a command line.
@@ -96,27 +100,31 @@ impl World {
             return root.to_str().unwrap().to_owned();
         }
         let path = format!("{}-{name}", dir.file_name().unwrap().to_str().unwrap());
-        for (file, content, after) in files.iter().filter(|(file, ..)| !file.ends_with('/')) {
-            let mtime = THEN.strict_add_signed(*after).to_string();
-            let attributes =
-                Attributes { metadata: BTreeMap::from([("mtime".to_owned(), mtime)]), ..Attributes::default() };
-            let store = self.server.server().store();
-            store.put("bucket", &format!("{path}/{file}"), content.as_bytes().to_vec(), attributes).unwrap();
-        }
+        let subject = self.subject(&path);
+        self.runtime.block_on(async {
+            for (file, content, after) in files.iter().filter(|(file, ..)| !file.ends_with('/')) {
+                let mtime = Timestamp { secs: THEN.cast_signed() + after, nanos: 0 };
+                subject.put_at(file.as_bytes(), content.as_bytes().to_vec(), mtime).await.unwrap();
+            }
+        });
         format!("remote:bucket/{path}")
+    }
+
+    /// The objects below a path.
+    fn subject(&self, path: &str) -> Subject {
+        let _runtime = self.runtime.enter();
+        Subject::new(stores::s3(&self.server, "bucket", path, |_| {}), &[])
     }
 
     fn held(&self, place: &str) -> Held {
         let Some(path) = place.strip_prefix("remote:bucket/") else { return held_by(Path::new(place)) };
-        let (store, prefix) = (self.server.server().store(), format!("{path}/"));
-        let keys = store.keys("bucket").into_iter().filter(|key| key.starts_with(&prefix));
-        let one = |key: String| {
-            let object = store.get("bucket", &key).unwrap();
-            let content = String::from_utf8(object.content.read_all().unwrap().to_vec()).unwrap();
-            let mtime: u128 = object.attributes.metadata["mtime"].parse().unwrap();
-            (key[prefix.len()..].to_owned(), Some((content, mtime * 1_000_000_000)))
+        let all = self.runtime.block_on(self.subject(path).all());
+        let one = |(name, content, mtime): (Vec<u8>, Vec<u8>, Option<Timestamp>)| {
+            let [name, content] = [name, content].map(|bytes| String::from_utf8(bytes).unwrap());
+            let Timestamp { secs, nanos } = mtime.unwrap();
+            (name, Some((content, u128::from(secs.cast_unsigned()) * 1_000_000_000 + u128::from(nanos))))
         };
-        keys.map(one).collect()
+        all.into_iter().map(one).collect()
     }
 
     fn run(&self, program: &Rclone, case: &Case, (from, to): (Kind, Kind)) -> End {
