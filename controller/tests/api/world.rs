@@ -88,17 +88,22 @@ impl World<'_> {
         }
     }
 
+    /// Whether the sync has ended and everything that is temporary is gone.
+    pub(crate) fn is_synced(&self) -> bool {
+        let all = self.statuses();
+        let ended = all.iter().all(|status| status["conditions"][0]["reason"] == "WaitingForManual");
+        ended && !all.is_empty() && self.list(JOBS).is_empty()
+    }
+
     /// Goes on until the sync has ended and everything that is temporary is gone.
     pub(crate) fn until_synced(&self, what: &str) {
         let start = Instant::now();
         loop {
             self.turn();
-            let all = self.statuses();
-            let ended = all.iter().all(|status| status["conditions"][0]["reason"] == "WaitingForManual");
-            if ended && !all.is_empty() && self.list(JOBS).is_empty() {
+            if self.is_synced() {
                 return;
             }
-            assert!(start.elapsed() < Duration::from_secs(30), "{what}: {all:?}");
+            assert!(start.elapsed() < Duration::from_secs(30), "{what}: {:?}", self.statuses());
         }
     }
 

@@ -26,6 +26,9 @@ fn metrics_are_for_those_to_whom_the_readers_role_is_bound() {
     let url = format!("https://{}:8443/metrics", cluster.kubectl(&service));
     let status = |token: &str| {
         let mut curl = cluster.inside(&peers::tool("curl"));
+        // A connection that is tried before the Service has its rules is lost for good: each try is a new one.
+        curl.args(["--connect-timeout", "2", "--max-time", "20", "--retry", "30", "--retry-delay", "1"]);
+        curl.arg("--retry-connrefused");
         curl.args(["--silent", "--insecure", "--output", "/dev/null", "--write-out", "%{http_code}", "--header"]);
         run(curl.arg(format!("Authorization: Bearer {token}")).arg(&url)).success().text()
     };
