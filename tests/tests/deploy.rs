@@ -124,11 +124,18 @@ fn the_values_are_upstreams() {
     assert!(!made.keys().any(|name| name.starts_with("ServiceAccount/") || name.starts_with("CustomResource")));
 
     let pull = ["imagePullSecrets[0].name=a", "imagePullSecrets[1].name=b"];
-    let made = chart(&["fullnameOverride=other", pull[0], pull[1], "podSecurityContext.runAsUser=5"]);
+    let made = chart(&[
+        "fullnameOverride=other",
+        pull[0],
+        pull[1],
+        "podSecurityContext.runAsUser=5",
+        "maxConcurrentTransfers=3",
+    ]);
     let pod = &made["Deployment/other"]["spec"]["template"]["spec"];
     assert_eq!(pod["imagePullSecrets"], json!([{ "name": "a" }, { "name": "b" }]));
     let arguments = pod["containers"][0]["args"].as_array().unwrap();
     assert!(arguments.contains(&json!("--mover-image-pull-secrets=a,b")), "{arguments:?}");
+    assert!(arguments.contains(&json!("--max-concurrent-transfers=3")), "{arguments:?}");
     assert_eq!(pod["securityContext"], json!({ "runAsUser": 5 }));
 }
 

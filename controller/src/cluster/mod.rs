@@ -3,6 +3,7 @@
 //! `hands` is the only writer of objects, `reconcile` the only writer of statuses.
 
 mod clean_up;
+mod constraint;
 mod copy;
 mod generate;
 mod hands;

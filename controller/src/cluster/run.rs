@@ -1,7 +1,7 @@
 //! Watches both kinds and what they own, until the program is told to end.
 
 use super::{
-    BackOff,
+    BackOff, constraint,
     hands::Namespaced,
     lease::{Candidate, Lost},
     populate,
@@ -210,6 +210,9 @@ async fn act(
     (sources, destinations): (Receiver<Key>, Receiver<Key>),
 ) -> Result<(), Failure> {
     let snapshots = has_snapshots(&context.client).await?;
+    if context.openshift {
+        constraint::bring(&context.client, &context.settings.constraint).await;
+    }
     if context.seats.limited() {
         // Whoever began under another controller has a seat, before anybody else can take it.
         seat_running::<Source>(context).await?;

@@ -3,6 +3,7 @@
 //! Nothing here reads or writes a cluster. Whoever applies these objects compares them with what is there.
 
 pub mod account;
+pub mod constraint;
 pub mod copies;
 pub mod destination;
 pub mod job;

@@ -142,6 +142,56 @@ fn a_copy_waits_for_its_trigger_and_is_made_as_soon_as_it_comes() {
     assert_eq!(cluster.get("pvc/data")["metadata"]["annotations"]["volsync.backube/latest-copy-trigger"], "first");
 }
 
+/// The least that an API server needs to know to look like OpenShift's.
+fn constraints() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": "securitycontextconstraints.security.openshift.io" },
+        "spec": {
+            "group": "security.openshift.io", "scope": "Cluster",
+            "names": { "kind": "SecurityContextConstraints", "plural": "securitycontextconstraints", "singular": "securitycontextconstraints" },
+            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": {
+                "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            } } }],
+        },
+    })
+}
+
+#[test]
+fn on_openshift_movers_may_be_root() {
+    const CONSTRAINT: &str = "securitycontextconstraints/volsync-privileged-mover";
+    let cluster = Cluster::start();
+    cluster.create(&constraints());
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]);
+    let controller = cluster.controller();
+    cluster.wait_for(CONSTRAINT);
+    let made = cluster.get(CONSTRAINT);
+    assert_eq!(made["runAsUser"]["type"], "RunAsAny");
+    assert_eq!(made["requiredDropCapabilities"], json!(["ALL"]));
+    assert_eq!(made["allowHostDirVolumePlugin"], false);
+    drop(controller);
+
+    // What a controller has made is brought up to date.
+    cluster.patch(CONSTRAINT, &json!({ "readOnlyRootFilesystem": false }));
+    let controller = cluster.controller();
+    cluster.wait_until(CONSTRAINT, ".readOnlyRootFilesystem", "true");
+    drop(controller);
+
+    // What an administrator has made is not.
+    cluster.patch(CONSTRAINT, &json!({ "priority": 7, "metadata": { "labels": null } }));
+    let other = cluster.controller_with("other", &["--scc-name=volsync-privileged-mover"]);
+    prepare(&cluster);
+    cluster.create(&source(&json!({ "manual": "one" })));
+    cluster.wait_for("volumesnapshot/volsync-db-src");
+    assert_eq!(cluster.get(CONSTRAINT)["priority"], 7);
+    drop(other);
+
+    // A cluster where it may not be made is served all the same.
+    let _controller = cluster.controller_with("refused", &["--scc-name=another"]);
+    bind(&cluster, "volumesnapshot/volsync-db-src");
+    cluster.wait_for("job/volsync-rclone-src-db");
+}
+
 fn curl(arguments: &[&str]) -> (String, String) {
     let output = Command::new("curl").args(["-sSk", "-w", "\n%{http_code}"]).args(arguments).output().unwrap();
     assert!(output.status.success(), "curl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
