@@ -10,11 +10,8 @@ use kube::{
 /// Makes the constraint, or brings one up to date that a controller has made. Without it movers that are root cannot start,
 /// and all others can: what goes wrong is logged.
 pub(super) async fn bring(client: &Client, name: &str) {
-    match keep(client, name).await {
-        Ok(()) => {}
-        Err(error) => {
-            tracing::warn!(name, %error, "the security context constraint is not there: movers cannot be root")
-        }
+    if let Err(error) = keep(client, name).await {
+        tracing::warn!(name, %error, "the security context constraint is not there: movers cannot be root");
     }
 }
 
