@@ -67,6 +67,8 @@ pub struct Options {
     pub checksum: bool,
     /// `-W`
     pub whole_file: bool,
+    /// `--inplace`: files are written where they stand.
+    pub inplace: bool,
     /// `-u`
     pub update: bool,
     /// `-I`

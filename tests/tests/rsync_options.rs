@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use volsync_tests::process::Outcome;
-use volsync_tests::rsync::{End, PAIRS, Pair, STOCK, Shell, items, transfer};
+use volsync_tests::rsync::{End, PAIRS, Pair, STOCK, Shell, assert_same, items, transfer};
 use volsync_tests::tree::{Ignore, Tree};
 use volsync_tests::volume::{Names, Random, awkward, shell};
 
@@ -169,6 +170,57 @@ fn rules_that_are_not_obeyed_are_refused_before_anything_is_deleted() {
     }
 }
 
+/// Old and new content where much moved, to and fro.
+fn moved() -> (TempDir, TempDir) {
+    let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let noise = Random::new(9).bytes(900_000);
+    let hole = vec![0; 200_000];
+    for (name, old, new) in [
+        ("same", noise.clone(), [&noise[..500_000], b"x", &noise[500_001..]].concat()),
+        ("forward", noise[100_000..].to_vec(), noise.clone()),
+        ("back", noise.clone(), noise[100_000..].to_vec()),
+        ("swapped", noise.clone(), [&noise[450_000..], &noise[..450_000]].concat()),
+        ("shorter", noise.clone(), noise[..7000].to_vec()),
+        ("emptied", noise.clone(), Vec::new()),
+        ("zeroed", noise.clone(), [&noise[..5000], &hole, &noise[205_000..]].concat()),
+        ("replaced", noise[..90_000].to_vec(), noise[300_000..390_000].to_vec()),
+    ] {
+        fs::write(destination.path().join(name), old).unwrap();
+        fs::write(source.path().join(name), new).unwrap();
+    }
+    shell(
+        source.path(),
+        "echo > new; touch -d @8 *; chmod 640 back; echo > link; echo > dir; ln same hard; touch -d @7 .",
+    );
+    shell(
+        destination.path(),
+        "touch -d @9 *; ln same hard; ln -s /does/not/exist link; mkdir -p dir/deep; echo > dir/f",
+    );
+    (source, destination)
+}
+
+#[test]
+fn files_are_written_where_they_stand() {
+    let remote = Shell::local();
+    for pair in PAIRS {
+        for options in ["-aH --delete --inplace --stats", "-aHSz --delete --inplace --stats", "-aHW --delete --inplace"]
+        {
+            let run = |pair: Pair| {
+                let (source, destination) = moved();
+                let inode = |name: &str| fs::metadata(destination.path().join(name)).unwrap().ino();
+                let before = ["same", "forward", "swapped", "shorter"].map(inode);
+                let outcome = transfer(&remote, pair, options, &contents(source.path()), destination.path()).success();
+                assert_same(source.path(), destination.path(), Ignore::default());
+                assert_eq!(["same", "forward", "swapped", "shorter"].map(inode), before, "{pair:?}");
+                let holes = fs::metadata(destination.path().join("zeroed")).unwrap().blocks() * 512 < 800_000;
+                assert_eq!(holes, options.contains('S'), "{pair:?} {options}");
+                numbers(&outcome)
+            };
+            assert_eq!(run(pair), run(stock(pair)), "{pair:?} {options}");
+        }
+    }
+}
+
 #[test]
 fn a_limit_slows_down_whoever_sends() {
     let remote = Shell::local();
@@ -190,7 +242,7 @@ fn a_volume_is_pushed_and_pulled_by_a_word() {
         let word = format!("{:?}", pair.way).to_lowercase();
         let from = source.path().display().to_string();
         transfer(&remote, pair, &word, &from, destination.path()).success();
-        volsync_tests::rsync::assert_same(source.path(), destination.path(), Ignore::default());
+        assert_same(source.path(), destination.path(), Ignore::default());
         let other = if word == "push" { "pull" } else { "push" };
         transfer(&remote, pair, other, &from, destination.path()).exits(1);
     }

@@ -463,7 +463,7 @@ fn what_the_destination_cannot_do_is_told_to_the_client() {
     assert!(pair.destination.path().join("d0/f0").exists());
     // The whole session, before and after its beginning.
     told(5, "Unknown module 'nothing'", rsync("-r", "nothing"));
-    told(4, "the option --inplace is not supported by mover-rsync", rsync("-r --inplace", "data"));
+    told(4, "the option --append is not supported by mover-rsync", rsync("-r --append", "data"));
     told(3, "cannot use the destination ../outside", rsync("-r", "data/../outside"));
     destination.signal(rustix::process::Signal::TERM);
     destination.wait(LIMIT).exits(143);

@@ -92,6 +92,22 @@ impl Directory {
         Ok((file, stat))
     }
 
+    /// Opens a regular file for reading and writing where it stands, or makes it, readable for the owner alone; anything
+    /// else is [`io::ErrorKind::InvalidInput`].
+    pub fn open_in_place(&self, name: &[u8]) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let open = |flags, mode| rustix::fs::openat(&*self.0, name, flags, Mode::from_raw_mode(mode));
+        let opened = match open(flags, 0) {
+            Err(Errno::NOENT) => open(flags | OFlags::CREATE | OFlags::EXCL, 0o600),
+            other => other,
+        };
+        let file = File::from(opened?);
+        if Stat::of(&file)?.kind() != Kind::File {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file any more"));
+        }
+        Ok(file)
+    }
+
     /// Makes a directory.
     pub fn make_dir(&self, name: &[u8], mode: u32) -> io::Result<()> {
         Ok(rustix::fs::mkdirat(&*self.0, name, Mode::from_raw_mode(mode & 0o7777))?)
@@ -279,6 +295,7 @@ mod tests {
         fs::create_dir(temp.path().join("d")).unwrap();
         std::os::unix::fs::symlink("d", temp.path().join("l")).unwrap();
         assert!(dir.enter(b"d").is_ok() && dir.enter(b"l").is_err() && dir.open(b"l").is_err());
+        assert!(dir.open_in_place(b"l").is_err() && dir.open_in_place(b"new").is_ok());
         assert_eq!(dir.open(b"d").unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

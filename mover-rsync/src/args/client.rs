@@ -104,6 +104,9 @@ pub struct Cli {
     /// Whole files, no differences
     #[arg(short = 'W', long, help_heading = HOW)]
     whole_file: bool,
+    /// Write files where they stand: no second copy, but half a file when it is cut off
+    #[arg(long, help_heading = HOW)]
+    inplace: bool,
     /// Blocks of this size in bytes for differences
     #[arg(short = 'B', long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=i64::from(BLOCK_MAX)), help_heading = HOW)]
     block_size: Option<u32>,
@@ -349,6 +352,7 @@ impl Cli {
             one_file_system: self.one_file_system,
             checksum: self.checksum,
             whole_file: self.whole_file,
+            inplace: self.inplace,
             update: self.update,
             ignore_times: self.ignore_times,
             size_only: self.size_only,
@@ -553,6 +557,9 @@ pub fn server_args(options: &Options, direction: Direction, letters: &str, info:
         add(set, option.into());
     }
     add(!info.is_empty(), format!("--info={info}"));
+    add(options.inplace, "--inplace".into());
+    // Otherwise servers before 3.1.3 would write whole files.
+    add(options.inplace && options.sparse && !options.whole_file, "--no-W".into());
     args.push(".".into());
     args
 }
@@ -639,6 +646,7 @@ mod tests {
             "m -aX --delete-after --max-delete=3 --force --size-only --existing s h:d",
             "m -aIuWOJ --numeric-ids --delete-delay --ignore-existing --zl=-5 -z s h:d",
             "m -an --delete-excluded --ignore-errors --bwlimit=1.5m s h:d",
+            "m -aS --inplace s h:d",
         ] {
             let options = cli(line).options().unwrap();
             let args = server_args(&options, Direction::Push, "LsfxCIvu", "");
@@ -648,10 +656,11 @@ mod tests {
 
     #[test]
     fn a_server_that_sends_is_told_what_concerns_it() {
-        let options =
-            cli("m -aAHSxzOn --delete --max-delete=3 --force -i --bwlimit=7 --numeric-ids h:s d").options().unwrap();
+        let options = cli("m -aAHSxzOn --delete --max-delete=3 --force -i --inplace --bwlimit=7 --numeric-ids h:s d")
+            .options()
+            .unwrap();
         let args = server_args(&options, Direction::Pull, "LsfxCIvu", "").join(" ");
-        assert_eq!(args, "--server --sender -nlHogDtpArxSze.LsfxCIvu --bwlimit=7 --numeric-ids .");
+        assert_eq!(args, "--server --sender -nlHogDtpArxSze.LsfxCIvu --bwlimit=7 --numeric-ids --inplace --no-W .");
     }
 
     #[test]

@@ -181,6 +181,7 @@ impl ServerArgs {
             "existing" | "ignore-non-existing" => options.existing = true,
             "ignore-existing" => options.ignore_existing = true,
             "fsync" => options.fsync = true,
+            "inplace" => options.inplace = true,
             "specials" => options.specials = true,
             "no-specials" => options.specials = false,
             "new-compress" => self.compress_with("zlibx"),
@@ -275,7 +276,6 @@ const UNSUPPORTED: &[&str] = &[
     "safe-links",
     "append",
     "append-verify",
-    "inplace",
     "from0",
     "write-devices",
     "copy-devices",
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn what_cannot_be_obeyed_is_refused_by_name() {
         for (line, code, named) in [
-            ("--server -r --inplace . d", 4, "--inplace"),
+            ("--server -r --append . d", 4, "--append"),
             ("--server -rL . d", 4, "-L"),
             ("--server -rE . d", 4, "-E"),
             ("--server -r --munge-links . d", 4, "--munge-links"),

@@ -157,7 +157,7 @@ mod tests {
             ("--server\0-re.\0.\0/etc\0\0", "/etc is not in the module"),
             ("--server\0-re.\0.\0database\0\0", "database is not in the module"),
             ("--server\0--sender\0-re.\0.\0data/\0\0", "--sender"),
-            ("--server\0-r\0--inplace\0.\0data/\0\0", "--inplace"),
+            ("--server\0-r\0--append\0.\0data/\0\0", "--append"),
             ("--nonsense\0\0", "--nonsense"),
         ] {
             let (served, text) = heard(format!("@RSYNCD: 31.0\ndata\n{args}").as_bytes());

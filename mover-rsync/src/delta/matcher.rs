@@ -86,19 +86,22 @@ impl BlockTable {
         self.filter[bit / 64] >> (bit % 64) & 1 == 1
     }
 
-    /// The block that `window` equals; `wanted` is looked at first.
-    fn find(&self, weak: u32, window: &[u8], wanted: u32, kind: SumKind, seed: i32) -> Option<u32> {
+    /// The block from `first` on that `window` equals; those `hinted` at are looked at first.
+    fn find(&self, weak: u32, window: &[u8], first: u32, hinted: [u32; 2], kind: SumKind, seed: i32) -> Option<u32> {
         let mut strong = None;
         let mut equals = |block: u32| {
-            self.weak.get(block as usize) == Some(&weak) && self.head.block_len(block) as usize == window.len() && {
-                let sum = strong.get_or_insert_with(|| kind.block(seed, window));
-                let len = self.head.strong as usize;
-                let at = block as usize * len;
-                sum.as_bytes().get(..len) == self.strong.get(at..at + len)
-            }
+            block >= first
+                && self.weak.get(block as usize) == Some(&weak)
+                && self.head.block_len(block) as usize == window.len()
+                && {
+                    let sum = strong.get_or_insert_with(|| kind.block(seed, window));
+                    let len = self.head.strong as usize;
+                    let at = block as usize * len;
+                    sum.as_bytes().get(..len) == self.strong.get(at..at + len)
+                }
         };
-        if equals(wanted) {
-            return Some(wanted);
+        if let Some(block) = hinted.into_iter().find(|block| equals(*block)) {
+            return Some(block);
         }
         let slot = (spread(weak) >> self.first_shift) as usize;
         let mut block = self.first[slot];
@@ -141,6 +144,35 @@ pub struct Matcher {
     buffer: Vec<u8>,
 }
 
+/// What a file is held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Basis<'a> {
+    /// Its sums.
+    pub table: &'a BlockTable,
+    /// Of the strong ones.
+    pub kind: SumKind,
+    /// Of the strong ones.
+    pub seed: i32,
+    /// It becomes the new file as it stands: what lies before the place where the receiver writes is gone.
+    pub in_place: bool,
+}
+
+impl Basis<'_> {
+    fn block(&self) -> usize {
+        self.table.head.block as usize
+    }
+
+    /// The first block that the receiver still has when it writes at `offset`, and the one that need not be moved.
+    fn left_at(&self, offset: u64) -> (u32, u32) {
+        let block = u64::from(self.table.head.block);
+        if !self.in_place {
+            return (0, NONE);
+        }
+        let first = u32::try_from(offset.div_ceil(block)).unwrap_or(NONE);
+        (first, if offset.is_multiple_of(block) { first } else { NONE })
+    }
+}
+
 impl Matcher {
     /// Sends `source` to `sink`, against a basis if there is one, and adds every byte to `whole`.
     ///
@@ -149,17 +181,16 @@ impl Matcher {
     pub fn send(
         &mut self,
         source: &mut impl Source,
-        basis: Option<(&BlockTable, SumKind, i32)>,
+        basis: Option<Basis<'_>>,
         whole: &mut Whole,
         sink: &mut impl Sink,
     ) -> Result<io::Result<()>, WireError> {
-        let block = basis.map_or(0, |(table, ..)| table.head.block as usize);
-        self.buffer.resize(CHUNK + 2 * block, 0);
-        match basis.filter(|(table, ..)| !table.head.is_empty()) {
+        self.buffer.resize(CHUNK + 2 * basis.map_or(0, |basis| basis.block()), 0);
+        match basis.filter(|basis| !basis.table.head.is_empty()) {
             None => plain(&mut self.buffer, source, whole, sink),
-            Some((table, kind, seed)) => {
-                let mut scan = Scan { buffer: &mut self.buffer, literal: 0, at: 0, end: 0, ended: false };
-                scan.run(&Basis { table, kind, seed, block }, source, whole, sink)
+            Some(basis) => {
+                let mut scan = Scan { buffer: &mut self.buffer, start: 0, literal: 0, at: 0, end: 0, ended: false };
+                scan.run(&basis, source, whole, sink)
             }
         }
     }
@@ -184,17 +215,12 @@ fn plain(
     }
 }
 
-struct Basis<'a> {
-    table: &'a BlockTable,
-    kind: SumKind,
-    seed: i32,
-    block: usize,
-}
-
 /// The state of a search: `buffer[literal..at]` is unmatched and unsent, the window begins at `at`, bytes are known up
 /// to `end`.
 struct Scan<'a> {
     buffer: &'a mut [u8],
+    /// Where the buffer begins in the file.
+    start: u64,
     literal: usize,
     at: usize,
     end: usize,
@@ -211,7 +237,7 @@ impl Scan<'_> {
     ) -> Result<io::Result<()>, WireError> {
         let mut wanted = 0;
         loop {
-            if self.at + basis.block > self.end && !self.ended {
+            if self.at + basis.block() > self.end && !self.ended {
                 if let Err(error) = self.refill(source, whole, sink)? {
                     return Ok(Err(error));
                 }
@@ -235,7 +261,7 @@ impl Scan<'_> {
     /// Moves the window on until it equals a block, or until the buffer has no whole window any more.
     fn search(&mut self, basis: &Basis<'_>, wanted: u32) -> Option<u32> {
         let table = basis.table;
-        let mut len = basis.block.min(self.end - self.at);
+        let mut len = basis.block().min(self.end - self.at);
         let mut sum = Rolling::new(&self.buffer[self.at..self.at + len]);
         let width = u32::try_from(len).unwrap_or(u32::MAX);
         let mut wanted = wanted;
@@ -243,7 +269,9 @@ impl Scan<'_> {
             let weak = sum.value();
             if table.may_have(weak) {
                 let window = &self.buffer[self.at..self.at + len];
-                if let Some(block) = table.find(weak, window, wanted, basis.kind, basis.seed) {
+                let (first, here) = basis.left_at(self.start + self.at as u64);
+                let hinted = if here == NONE { [wanted, NONE] } else { [here, wanted] };
+                if let Some(block) = table.find(weak, window, first, hinted, basis.kind, basis.seed) {
                     return Some(block);
                 }
             }
@@ -277,6 +305,7 @@ impl Scan<'_> {
         sink.literal(&self.buffer[self.literal..self.at])?;
         self.buffer.copy_within(self.at..self.end, 0);
         self.end -= self.at;
+        self.start += self.at as u64;
         (self.literal, self.at) = (0, 0);
         match source.read(&mut self.buffer[self.end..]) {
             Err(error) => Ok(Err(error)),
@@ -320,6 +349,7 @@ mod tests {
         content: Vec<u8>,
         literal: usize,
         blocks: Vec<u32>,
+        in_place: bool,
     }
 
     impl Sink for Rebuilt<'_> {
@@ -330,6 +360,7 @@ mod tests {
         }
         fn matched(&mut self, block: u32, content: &[u8]) -> Result<(), WireError> {
             let start = usize::try_from(self.head.offset(block)).unwrap();
+            assert!(!self.in_place || start >= self.content.len(), "it is overwritten by now");
             let own = &self.basis[start..start + self.head.block_len(block) as usize];
             assert_eq!(own, content);
             self.content.extend_from_slice(own);
@@ -339,6 +370,10 @@ mod tests {
     }
 
     fn rebuild<'a>(basis: &'a [u8], new: &[u8], block: u32) -> Rebuilt<'a> {
+        rebuild_by(basis, new, block, false)
+    }
+
+    fn rebuild_by<'a>(basis: &'a [u8], new: &[u8], block: u32, in_place: bool) -> Rebuilt<'a> {
         let (kind, seed) = (SumKind::Xxh3, -7);
         let chosen = SumHead::choose(basis.len() as u64, 8, true);
         let count = u32::try_from(basis.len()).unwrap().div_ceil(block);
@@ -346,10 +381,11 @@ mod tests {
         let mut sums = Vec::new();
         basis.chunks(block as usize).for_each(|part| append_sums(&head, kind, seed, part, &mut sums));
         let table = BlockTable::read(head, &mut &sums[..]).unwrap();
-        let mut rebuilt = Rebuilt { head, basis, ..Rebuilt::default() };
+        let mut rebuilt = Rebuilt { head, basis, in_place, ..Rebuilt::default() };
         let mut whole = kind.whole();
         let mut matcher = Matcher::default();
-        matcher.send(&mut Bytes(new), Some((&table, kind, seed)), &mut whole, &mut rebuilt).unwrap().unwrap();
+        let basis = Basis { table: &table, kind, seed, in_place };
+        matcher.send(&mut Bytes(new), Some(basis), &mut whole, &mut rebuilt).unwrap().unwrap();
         assert_eq!(whole.finish(), kind.block(0, new));
         rebuilt
     }
@@ -384,6 +420,22 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_in_place_is_found_there_and_nothing_behind_is_used() {
+        let noise = noise(70_000, 3);
+        let zeros = vec![0; 70_000];
+        for (basis, new, literal) in [
+            // Moved on: all of it was overwritten before it was wanted.
+            ([&zeros[..700], &noise].concat(), noise.clone(), 0),
+            (noise.clone(), [&zeros[..700], &noise].concat(), 70_700),
+            ([&zeros[..], &noise].concat(), [&noise[..700], &zeros[700..], &noise].concat(), 0),
+        ] {
+            assert_eq!(rebuild_by(&basis, &new, 700, true).literal, literal);
+        }
+        let changed = [&zeros[..70_000 - 1], b"x"].concat();
+        assert_eq!(rebuild_by(&zeros, &changed, 700, true).blocks, (0..99).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_broken_source_is_told_and_what_came_before_was_sent() {
         struct Broken(bool);
         impl Source for Broken {
@@ -410,7 +462,8 @@ mod tests {
                 let at = at.index(new.len() + 1);
                 new.splice(at..(at + remove).min(new.len()), insert);
             }
-            prop_assert_eq!(rebuild(&basis, &new, block).content, new);
+            prop_assert_eq!(&rebuild(&basis, &new, block).content, &new);
+            prop_assert_eq!(rebuild_by(&basis, &new, block, true).content, new);
         }
     }
 }

@@ -1,8 +1,11 @@
-//! Writing the content of a file: gathered into large writes; with `--sparse`, zeros become holes.
+//! Writing the content of a file, a new one or into the old one: gathered into large writes; with `--sparse`, zeros
+//! become holes.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+
+use rustix::fs::FallocateFlags;
 
 /// Gathered before it is written.
 const GATHER: usize = 128 * 1024;
@@ -16,6 +19,8 @@ pub(super) struct Content<'a> {
     /// `None` when it could not be created: what comes is thrown away.
     file: Option<&'a File>,
     sparse: bool,
+    /// There is an old content where this one is not written.
+    in_place: bool,
     gathered: &'a mut Vec<u8>,
     /// Where what is gathered begins.
     offset: u64,
@@ -24,9 +29,19 @@ pub(super) struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    pub(super) fn new(file: Option<&'a File>, sparse: bool, gathered: &'a mut Vec<u8>) -> Self {
+    pub(super) fn new(file: Option<&'a File>, sparse: bool, in_place: bool, gathered: &'a mut Vec<u8>) -> Self {
         gathered.clear();
-        Self { file, sparse, gathered, offset: 0, written: 0 }
+        Self { file, sparse, in_place, gathered, offset: 0, written: 0 }
+    }
+
+    /// Appends bytes that stand at `from` in the old content, which need no writing if they stay there.
+    pub(super) fn copy(&mut self, data: &[u8], from: u64) -> io::Result<()> {
+        if !self.in_place || from != self.offset + self.gathered.len() as u64 {
+            return self.write(data);
+        }
+        self.flush()?;
+        self.offset += data.len() as u64;
+        Ok(())
     }
 
     /// Appends bytes.
@@ -44,8 +59,8 @@ impl<'a> Content<'a> {
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         match self.file {
-            // A hole at the end.
-            Some(file) if self.written < self.offset => file.set_len(self.offset),
+            // A hole at the end, or what the old content has too much.
+            Some(file) if self.in_place || self.written < self.offset => file.set_len(self.offset),
             _ => Ok(()),
         }
     }
@@ -72,7 +87,9 @@ impl<'a> Content<'a> {
             let end = data.len().min(at + HOLE);
             if is_zero(&data[at..end]) {
                 self.put_run(file, self.offset + run as u64, &data[run..at])?;
-                run = end;
+                // Where no hole can be made, zeros are written.
+                let old = self.in_place && !punched(file, self.offset + at as u64, end - at);
+                run = if old { at } else { end };
             }
             at = end;
         }
@@ -88,6 +105,12 @@ impl<'a> Content<'a> {
     }
 }
 
+/// Whether a hole is there now.
+fn punched(file: &File, offset: u64, len: usize) -> bool {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(file, flags, offset, len as u64).is_ok()
+}
+
 fn is_zero(data: &[u8]) -> bool {
     data.iter().fold(0, |all, b| all | b) == 0
 }
@@ -101,7 +124,7 @@ mod tests {
     fn written(pieces: &[Vec<u8>], sparse: bool) -> (Vec<u8>, u64) {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut gathered = Vec::new();
-        let mut content = Content::new(Some(file.as_file()), sparse, &mut gathered);
+        let mut content = Content::new(Some(file.as_file()), sparse, false, &mut gathered);
         for piece in pieces {
             content.write(piece).unwrap();
         }
@@ -117,6 +140,25 @@ mod tests {
         assert!(sparse == whole && blocks <= 16, "{blocks}");
         let (dense, blocks) = written(&pieces, false);
         assert!(dense == whole && blocks >= 4 << 11, "{blocks}");
+    }
+
+    #[test]
+    fn what_stays_in_place_is_not_written_and_zeros_become_holes_there() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let old = vec![7; 1 << 20];
+        std::fs::write(file.path(), &old).unwrap();
+        let mut gathered = Vec::new();
+        let mut content = Content::new(Some(file.as_file()), true, true, &mut gathered);
+        content.write(b"new").unwrap();
+        content.copy(&old[3..5000], 3).unwrap();
+        content.copy(&old[5000..6000], 9000).unwrap();
+        content.write(&vec![0; 900_000]).unwrap();
+        content.copy(b"end", 0).unwrap();
+        content.finish().unwrap();
+        let expected = [b"new", &old[3..6000], &vec![0; 900_000], b"end"].concat();
+        assert!(std::fs::read(file.path()).unwrap() == expected);
+        let blocks = file.as_file().metadata().unwrap().blocks();
+        assert!(blocks <= 48, "{blocks}");
     }
 
     proptest! {

@@ -234,7 +234,8 @@ impl<W: Write> Generator<'_, W> {
             Err(error) => return Ok(self.failed("cannot look at", path, &error)),
         };
         if let Some(found) = stat.filter(|stat| stat.kind() != Kind::File) {
-            if found.kind() == Kind::Directory && !self.make_room(&dir, path, found) {
+            let in_place = self.context.terms.options.inplace;
+            if (in_place || found.kind() == Kind::Directory) && !self.make_room(&dir, path, found) {
                 return Ok(Went::Not);
             }
             // Anything else is replaced when the content is complete.

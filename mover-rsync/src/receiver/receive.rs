@@ -1,5 +1,6 @@
 //! The receiver's thread: reads everything that the sender says, and writes files.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -20,6 +21,7 @@ use super::lists::{Lists, Part};
 use crate::delta::digest::{Sum, Whole};
 use crate::directories::Directories;
 use crate::exit::{ExitCode, Fatal};
+use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::stream::Demux;
 use crate::wire::flist::{Entry, FileList};
@@ -52,6 +54,34 @@ struct Buffers {
     data: Vec<u8>,
     gathered: Vec<u8>,
     basis: Vec<u8>,
+}
+
+/// Where the content of a file goes.
+enum Writing {
+    /// Under a temporary name until it is complete.
+    Staged(Staged),
+    /// Into the file itself.
+    InPlace(File),
+}
+
+impl Writing {
+    fn begin(dir: &Directory, name: &[u8], in_place: bool) -> io::Result<Self> {
+        if in_place { dir.open_in_place(name).map(Self::InPlace) } else { dir.create(name).map(Self::Staged) }
+    }
+
+    fn file(&self) -> Option<&File> {
+        match self {
+            Self::Staged(staged) => staged.file(),
+            Self::InPlace(file) => Some(file),
+        }
+    }
+
+    fn publish(self) -> io::Result<()> {
+        match self {
+            Self::Staged(staged) => staged.publish(),
+            Self::InPlace(_) => Ok(()),
+        }
+    }
 }
 
 /// How the content of a file came.
@@ -250,27 +280,29 @@ impl<R: Read> Receiver<R> {
         }
         let context = self.context.clone();
         let path = context.path(list.path(entry));
+        let in_place = context.terms.options.inplace;
         let opened = self.dirs.parent(path).and_then(|(dir, name)| {
             let basis = if head.is_empty() { None } else { Some(dir.open(name)?.0) };
-            Ok((dir.create(name)?, dir, name, basis))
+            Ok((Writing::begin(&dir, name, in_place)?, dir, name, basis))
         });
-        let (staged, place, basis) = match opened {
-            Ok((staged, dir, name, basis)) => (Some(staged), Some((dir, name)), basis),
+        let (writing, place, basis) = match opened {
+            Ok((writing, dir, name, basis)) => (Some(writing), Some((dir, name)), basis),
             Err(error) if is_full(&error) => return Err(full(path, &error)),
             Err(error) => {
                 context.problem(format_args!("cannot create {}: {error}", Shown(path)));
                 (None, None, None)
             }
         };
-        let came = self.tokens(path, &head, staged.as_ref(), basis)?;
-        let (Some(staged), Some((dir, name))) = (staged, place) else {
+        let came = self.tokens(path, &head, writing.as_ref(), basis)?;
+        let (Some(writing), Some((dir, name))) = (writing, place) else {
             self.tell(Event::Done(ndx, false));
             return Ok(());
         };
         let event = match came {
-            Came::Right => Event::Done(ndx, self.publish(staged, (&dir, name), entry, path, xattrs)?),
+            Came::Right => Event::Done(ndx, self.publish(writing, (&dir, name), entry, path, xattrs)?),
             Came::Wrong if again => {
-                context.problem(format_args!("{} failed verification; it was left as it was", Shown(path)));
+                let left = if in_place { "it is not what the source has" } else { "it was left as it was" };
+                context.problem(format_args!("{} failed verification; {left}", Shown(path)));
                 Event::Done(ndx, false)
             }
             Came::Wrong => {
@@ -287,20 +319,20 @@ impl<R: Read> Receiver<R> {
         &mut self,
         path: &[u8],
         head: &SumHead,
-        staged: Option<&Staged>,
-        basis: Option<std::fs::File>,
+        writing: Option<&Writing>,
+        basis: Option<File>,
     ) -> Result<Came, Fatal> {
-        let sparse = self.context.terms.options.sparse;
+        let Options { sparse, inplace, .. } = self.context.terms.options;
         let Buffers { data, gathered, basis: old } = &mut self.buffers;
         let mut blocks = basis.map(|file| Blocks::new(file, std::mem::take(old)));
-        let mut content = Content::new(staged.and_then(Staged::file), sparse, gathered);
+        let mut content = Content::new(writing.and_then(Writing::file), sparse, inplace, gathered);
         let mut readable = true;
         loop {
-            let piece = match self.tokens.next(&mut self.input, data)? {
+            let (piece, from) = match self.tokens.next(&mut self.input, data)? {
                 Token::End => break,
                 Token::Data => {
                     self.outcome.literal = self.outcome.literal.saturating_add(data.len() as u64);
-                    &data[..]
+                    (&data[..], None)
                 }
                 Token::Match(block) if block < head.count => {
                     let len = head.block_len(block) as usize;
@@ -313,12 +345,16 @@ impl<R: Read> Receiver<R> {
                         continue;
                     };
                     self.tokens.matched(found)?;
-                    found
+                    (found, Some(head.offset(block)))
                 }
                 Token::Match(_) => return Err(WireError::bad("a block that the basis does not have").into()),
             };
             self.whole.update(piece);
-            content.write(piece).map_err(|error| broken(path, &error))?;
+            let written = match from {
+                Some(from) => content.copy(piece, from),
+                None => content.write(piece),
+            };
+            written.map_err(|error| broken(path, &error))?;
         }
         content.finish().map_err(|error| broken(path, &error))?;
         if let Some(blocks) = blocks {
@@ -334,21 +370,21 @@ impl<R: Read> Receiver<R> {
     /// Gives a complete file its attributes and its name; whether that went well.
     fn publish(
         &mut self,
-        staged: Staged,
+        writing: Writing,
         (dir, name): (&Directory, &[u8]),
         entry: &Entry,
         path: &[u8],
         xattrs: Option<Xattrs>,
     ) -> Result<bool, Fatal> {
         let xattrs = xattrs.or_else(|| entry.xattrs.as_deref().cloned()).unwrap_or_default();
-        let prepared = staged.file().map_or(Ok(()), |file| {
+        let prepared = writing.file().map_or(Ok(()), |file| {
             let mut inode = Inode::of(file.try_clone()?.into())?;
             let old = if xattrs.0.is_empty() { None } else { Inode::at(dir, name).ok() };
             let new = NewXattrs { xattrs: &xattrs, old: old.as_ref() };
             apply(&self.context, &mut inode, entry, path, Some(new), Times::Always);
             if self.context.terms.options.fsync { Ok(rustix::fs::fsync(file)?) } else { Ok(()) }
         });
-        match prepared.and_then(|()| staged.publish()) {
+        match prepared.and_then(|()| writing.publish()) {
             Ok(()) => Ok(true),
             Err(error) if is_full(&error) => Err(full(path, &error)),
             Err(error) => {

@@ -12,7 +12,7 @@ use super::list::travelling;
 use super::requests::Request;
 use super::source::Source;
 use crate::delta::digest::Whole;
-use crate::delta::matcher::{self, Matcher, Sink};
+use crate::delta::matcher::{self, Basis, Matcher, Sink};
 use crate::directories::Directories;
 use crate::exit::Fatal;
 use crate::session::{Agreed, Terms};
@@ -30,6 +30,8 @@ pub(super) struct Answers<'a> {
     agreed: Agreed,
     /// Items are answered, contents are not sent.
     dry_run: bool,
+    /// The receiver writes into its basis.
+    in_place: bool,
     dirs: Directories,
     tokens: TokenWriter,
     whole: Whole,
@@ -44,6 +46,7 @@ impl<'a> Answers<'a> {
             list,
             agreed: *agreed,
             dry_run: options.dry_run,
+            in_place: options.inplace,
             dirs: Directories::new(Some(source.root.clone())),
             tokens: TokenWriter::new(agreed.compression, agreed.protocol, options.compress_level)?,
             whole: agreed.sum.whole(),
@@ -143,8 +146,8 @@ impl<'a> Answers<'a> {
     ) -> Result<(), Fatal> {
         let (head, table) = request.basis.unwrap_or_default();
         head.write(out.data());
-        let (kind, seed) = (self.agreed.sum, self.agreed.seed);
-        let basis = table.as_ref().map(|table| (table, kind, seed));
+        let (kind, seed, in_place) = (self.agreed.sum, self.agreed.seed, self.in_place);
+        let basis = table.as_ref().map(|table| Basis { table, kind, seed, in_place });
         let mut reading = Reading { file, offset: 0 };
         let mut sink = Sending { tokens: &mut self.tokens, out, literal: 0, matched: 0 };
         let sent = self.matcher.send(&mut reading, basis, &mut self.whole, &mut sink)?;
