@@ -50,6 +50,18 @@ impl Table {
     }
 }
 
+impl Accounts {
+    /// The number of a user by its name.
+    pub fn user_id(&self, name: &[u8]) -> Option<u32> {
+        self.users.ids.get(name).copied()
+    }
+
+    /// The number of a group by its name.
+    pub fn group_id(&self, name: &[u8]) -> Option<u32> {
+        self.groups.ids.get(name).copied()
+    }
+}
+
 impl Names for Accounts {
     fn user(&self, id: u32) -> Option<&[u8]> {
         self.users.names.get(&id).map(Vec::as_slice)
@@ -91,6 +103,11 @@ impl IdMap {
         let mapped = self.accounts.as_ref().filter(|_| id != 0);
         let mapped = mapped.and_then(|own| own.groups.ids.get(told.groups.get(&id)?));
         mapped.copied().unwrap_or(id)
+    }
+
+    /// The accounts by whose names ids are mapped, if they are.
+    pub fn accounts(&self) -> Option<&Accounts> {
+        self.accounts.as_ref()
     }
 
     /// Whether nothing is ever mapped.

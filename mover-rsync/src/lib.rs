@@ -10,6 +10,7 @@ pub mod delta;
 mod directories;
 pub mod exit;
 pub mod filter;
+pub mod native;
 pub mod options;
 pub mod outcome;
 pub mod psk;

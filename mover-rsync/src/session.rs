@@ -8,6 +8,7 @@ use crate::args::server::ServerArgs;
 use crate::delta::digest::SumKind;
 use crate::exit::Fatal;
 use crate::filter::Filter;
+use crate::native;
 use crate::options::{Items, Options};
 use crate::report::Screen;
 use crate::stream::{Demux, Mux};
@@ -113,6 +114,11 @@ impl Terms {
 }
 
 impl Agreed {
+    /// Whether both ends are ours.
+    pub fn native(&self) -> bool {
+        self.compat.has(Compat::NATIVE)
+    }
+
     /// The form of the file list.
     pub fn list(&self, options: &Options) -> ListOptions {
         options.list(self.protocol, self.compat, self.list_sum.len())
@@ -183,6 +189,8 @@ pub fn serve(
     data.varint(compat.0.cast_signed());
     offer(options, compat, data);
     data.int(seed);
+    let version = native::marked(&args.capabilities).map(|theirs| theirs.min(native::VERSION));
+    data.extend(version);
     out.flush()?;
     out.framed();
     let protocol = start.hear(input)?;
@@ -205,7 +213,11 @@ pub fn begin(
     out.flush()?;
     out.framed();
     let agreed = agree(options, protocol, compat, Side::Client, input)?;
-    Ok(Agreed { seed: input.int()?, ..agreed })
+    let seed = input.int()?;
+    if compat.has(Compat::NATIVE) && !(1..=native::VERSION).contains(&input.byte()?) {
+        return Err(WireError::bad("a native session that was not offered").into());
+    }
+    Ok(Agreed { seed, ..agreed })
 }
 
 fn offer(options: &Options, compat: Compat, out: &mut Vec<u8>) {

@@ -78,6 +78,7 @@ pub enum Event {
 }
 
 type Keep = dyn Fn(&RelPath, Kind, &Stat) -> bool + Send + Sync;
+type Enter = dyn Fn(&RelPath) -> bool + Send + Sync;
 
 /// Walks the tree below `root` (whose own links are followed). `keep` decides about each entry, on any thread: what it
 /// refuses is neither told nor entered. Entries that vanish while they are read are left out.
@@ -88,7 +89,7 @@ pub fn walk(
     options: WalkOptions,
     keep: impl Fn(&RelPath, Kind, &Stat) -> bool + Send + Sync + 'static,
 ) -> io::Result<Walk> {
-    start(root, options, false, Box::new(keep))
+    start(root, options, false, Box::new(keep), Box::new(|_| true))
 }
 
 /// Walks as [`walk`] does, and with `one_file_system` tells also of the directories that it leaves out, not of what they
@@ -98,14 +99,24 @@ pub fn walk_with_mount_points(
     options: WalkOptions,
     keep: impl Fn(&RelPath, Kind, &Stat) -> bool + Send + Sync + 'static,
 ) -> io::Result<Walk> {
-    start(root, options, true, Box::new(keep))
+    walk_pruned(root, options, keep, |_| true)
 }
 
-fn start(root: &Path, options: WalkOptions, tell_mounts: bool, keep: Box<Keep>) -> io::Result<Walk> {
+/// Walks as [`walk_with_mount_points`] does, but tells nothing of what a directory holds where `enter` says no.
+pub fn walk_pruned(
+    root: &Path,
+    options: WalkOptions,
+    keep: impl Fn(&RelPath, Kind, &Stat) -> bool + Send + Sync + 'static,
+    enter: impl Fn(&RelPath) -> bool + Send + Sync + 'static,
+) -> io::Result<Walk> {
+    start(root, options, true, Box::new(keep), Box::new(enter))
+}
+
+fn start(root: &Path, options: WalkOptions, tell_mounts: bool, keep: Box<Keep>, enter: Box<Enter>) -> io::Result<Walk> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = Arc::new(Dir::root(rustix::fs::openat(CWD, root, flags, Mode::empty())?)?);
     let opener = Opener::new(options.follow_links);
-    let reader = Reader { options, tell_mounts, keep, opener, root: top.stat };
+    let reader = Reader { options, tell_mounts, keep, enter, opener, root: top.stat };
     let shared = Arc::new(Shared { reader, state: Mutex::default(), work: Condvar::new(), done: Condvar::new() });
     let mut walk = Walk { root: top.stat, stack: Vec::new(), enter: None, shared, workers: Vec::new() };
     let (batch, jobs) = walk.shared.reader.run(Job::Names(top));
@@ -267,6 +278,7 @@ struct Reader {
     options: WalkOptions,
     tell_mounts: bool,
     keep: Box<Keep>,
+    enter: Box<Enter>,
     opener: Opener,
     root: Stat,
 }
@@ -333,7 +345,7 @@ impl Reader {
             let (name, directory) = names.get(at);
             let bytes = join(&dir.path, name);
             match self.look(&fd, name, directory, &bytes) {
-                Ok(Some(entry)) => batch.items.push_back(Self::item(entry, dir, &mut jobs)),
+                Ok(Some(entry)) => batch.items.push_back(self.item(entry, dir, &mut jobs)),
                 Ok(None) => {}
                 Err(error) => batch.items.push_back(Item { event: Event::Failed { path: bytes, error }, enter: None }),
             }
@@ -341,8 +353,8 @@ impl Reader {
         Ok((batch, jobs))
     }
 
-    fn item(entry: Entry, dir: &Arc<Dir>, jobs: &mut Vec<(Key, Job)>) -> Item {
-        let enter = (entry.kind == Kind::Directory).then(|| {
+    fn item(&self, entry: Entry, dir: &Arc<Dir>, jobs: &mut Vec<(Key, Job)>) -> Item {
+        let enter = (entry.kind == Kind::Directory && (self.enter)(&entry.path)).then(|| {
             let mut key = entry.path.to_vec();
             key.push(b'/');
             jobs.push((key.clone(), Job::Enter(dir.clone(), entry.path.clone())));

@@ -32,6 +32,7 @@ use volsync_common::dest::Dest;
 
 use crate::accounts::IdMap;
 use crate::exit::{ExitCode, Fatal};
+use crate::native;
 use crate::outcome::Outcome;
 use crate::session::{Terms, farewell, give_up};
 use crate::stream::{Demux, Mux};
@@ -130,6 +131,11 @@ pub fn run<R: Read + Send + 'static, W: Write>(
     input.framed(handler(terms.side(), troubles.clone(), sender.clone()));
     // A server lists nothing before it has the filter rules.
     out.flush()?;
+    let whole = if terms.agreed.native() {
+        native::receive(target, &terms, requested.as_deref(), &ids, &mut input, out)?
+    } else {
+        None
+    };
     let mut lists = Lists::new(&terms, requested);
     let first = lists.first(&mut input)?;
     let place = match target.open(&first.list, terms.options.dry_run) {
@@ -145,10 +151,13 @@ pub fn run<R: Read + Send + 'static, W: Write>(
     // It ends with the connection, or with the process after a failure.
     let thread = std::thread::Builder::new().name("receiver".into()).spawn(move || receiver.run(first));
     thread.map_err(|error| Fatal::Other(ExitCode::StartClient, format!("cannot start a thread: {error}")))?;
-    Generator::new(context, events, out).run()
+    let outcome = Generator::new(context, events, out).run()?;
+    // The list tells only what differs.
+    Ok(whole.map_or(outcome, |whole| Outcome { files: whole.files, total_size: whole.size, ..outcome }))
 }
 
-fn own_groups() -> Vec<u32> {
+/// Groups that files may be given to without being root; new files have the last one.
+pub(crate) fn own_groups() -> Vec<u32> {
     let mut groups: Vec<_> = rustix::process::getgroups().unwrap_or_default().iter().map(|gid| gid.as_raw()).collect();
     groups.push(rustix::process::getegid().as_raw());
     groups

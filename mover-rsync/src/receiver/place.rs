@@ -82,6 +82,14 @@ impl Target {
         }
     }
 
+    /// The directory that is there already, if one is.
+    pub(crate) fn existing(&self) -> Option<Dest> {
+        match self.look() {
+            Ok(Found::Directory) => self.directory(&self.path).ok(),
+            _ => None,
+        }
+    }
+
     fn look(&self) -> io::Result<Found> {
         let path = trimmed(&self.path);
         let stat = match &self.root {

@@ -117,7 +117,7 @@ impl<'a> Answers<'a> {
         if !numbers.is_empty() {
             let read = self.dirs.parent(self.source.local(path)).and_then(|(dir, name)| {
                 let inode = Inode::at(&dir, name)?;
-                let names = travelling(inode.xattr_names()?);
+                let names = travelling(inode.xattr_names()?, true);
                 // One that vanished meanwhile is sent empty: the receiver waits for it.
                 let value = |number: &usize| match names.get(number - 1) {
                     Some(name) => Ok((*number, inode.xattr(name)?.unwrap_or_default())),

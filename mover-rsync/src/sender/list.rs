@@ -1,13 +1,14 @@
 //! Building and sending the file list.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read as _, Write};
+use std::sync::Arc;
 use std::time::Instant;
 
 use volsync_common::dest::Directory;
 use volsync_common::meta::{Acl, Acls, Inode};
 use volsync_common::path::{RelPath, Shown};
-use volsync_common::walk::{Event, Kind, Stat, WalkOptions, walk_with_mount_points};
+use volsync_common::walk::{Event, Kind, Stat, WalkOptions, walk_pruned};
 
 use super::source::Source;
 use crate::accounts::Accounts;
@@ -15,6 +16,7 @@ use crate::delta::digest::SumKind;
 use crate::directories::Directories;
 use crate::exit::{ExitCode, Fatal};
 use crate::filter::Filter;
+use crate::native::{Comparison, Plan};
 use crate::options::Options;
 use crate::outcome::Counts;
 use crate::session::Terms;
@@ -43,11 +45,12 @@ pub(super) struct Listing {
     pub(super) time: u64,
 }
 
-/// Walks the source and sends the list.
+/// Walks the source and sends the list, but for what `known` leaves out.
 pub(super) fn send<W: Write>(
     source: &Source,
     terms: &Terms,
     accounts: &Accounts,
+    known: Comparison,
     out: &mut Mux<W>,
 ) -> Result<Listing, Fatal> {
     let Terms { options, agreed, filter, .. } = terms;
@@ -62,10 +65,15 @@ pub(super) fn send<W: Write>(
         list_sum: agreed.list_sum,
         dirs: Directories::new(Some(source.root.clone())),
         links: HashMap::new(),
-        listing: Listing { list: FileList::new(0), ..Listing::default() },
+        plan: Arc::new(known.plan),
+        failed: known.failed,
+        listing: Listing { list: FileList::new(0), io_error: known.io_error, ..Listing::default() },
     };
     lister.all(out)?;
     let mut listing = lister.listing;
+    if let Some(whole) = known.whole {
+        (listing.files, listing.total_size) = (whole.files, whole.size);
+    }
     lister.encoder.end(listing.io_error, accounts, out.data());
     out.flush()?;
     listing.list.sort();
@@ -84,6 +92,9 @@ struct Lister<'a> {
     dirs: Directories,
     /// Groups of hard links by file system and inode, with the attributes that were sent of the first member.
     links: HashMap<(u64, u64), (u32, Stat)>,
+    plan: Arc<Plan>,
+    /// What could not be read before either.
+    failed: HashSet<Vec<u8>>,
     listing: Listing,
 }
 
@@ -99,13 +110,19 @@ impl Lister<'_> {
         }
         let options =
             WalkOptions { one_file_system: self.options.one_file_system, follow_links: false, threads: WALKERS };
-        let walk = walk_with_mount_points(&self.source.path, options, self.keep())
+        let (keep, plan) = (kept(self.filter, self.source), self.plan.clone());
+        let keep = move |path: &RelPath, kind: Kind, stat: &Stat| {
+            plan.lists(path, kind == Kind::Directory) && keep(path, kind, stat)
+        };
+        let plan = self.plan.clone();
+        let enter = move |path: &RelPath| plan.enters(path);
+        let walk = walk_pruned(&self.source.path, options, keep, enter)
             .map_err(|error| Fatal::Other(ExitCode::FileSelect, format!("cannot read the source: {error}")))?;
         let root = *walk.root();
         if !self.source.without_root {
             self.add(b".", &root, out.data());
         }
-        if !self.options.recursive {
+        if !self.options.recursive || !self.plan.enters(b".") {
             return Ok(());
         }
         for event in walk {
@@ -118,20 +135,10 @@ impl Lister<'_> {
         Ok(())
     }
 
-    /// What the filter does not hide. The directory or file that the user named is always sent.
-    fn keep(&self) -> impl Fn(&RelPath, Kind, &Stat) -> bool + Send + Sync + 'static {
-        let (filter, source) = (self.filter.clone(), self.source.clone());
-        move |path, kind, _| filter.is_empty() || !filter.hides(&source.listed(path), kind == Kind::Directory)
-    }
-
     /// Something could not be read; the list goes on.
     fn failed(&mut self, path: &[u8], error: &io::Error) {
-        if error.kind() == io::ErrorKind::NotFound {
-            eprintln!("rsync: file has vanished: {}", Shown(path));
-            self.listing.io_error |= io_error::VANISHED;
-        } else {
-            eprintln!("rsync: cannot read {}: {error}", Shown(path));
-            self.listing.io_error |= io_error::GENERAL;
+        if !self.failed.contains(path) {
+            self.listing.io_error |= failed(path, error);
         }
     }
 
@@ -160,7 +167,7 @@ impl Lister<'_> {
             mtime: stat.mtime,
             rdev: if device { rdev } else { (0, 0) },
             top: path == b".",
-            no_content: kind == Kind::Directory && self.is_mount_point(&stat),
+            no_content: kind == Kind::Directory && (self.is_mount_point(&stat) || self.plan.leaves_out(path)),
             target: &extended.target,
             digest: &extended.digest,
             group,
@@ -246,13 +253,31 @@ impl Lister<'_> {
     }
 }
 
+/// What the filter does not hide. The directory or file that the user named is always sent.
+pub(crate) fn kept(filter: &Filter, source: &Source) -> impl Fn(&RelPath, Kind, &Stat) -> bool + Send + Sync + 'static {
+    let (filter, source) = (filter.clone(), source.clone());
+    move |path, kind, _| filter.is_empty() || !filter.hides(&source.listed(path), kind == Kind::Directory)
+}
+
+/// Tells of something that could not be read; its error bits.
+pub(super) fn failed(path: &[u8], error: &io::Error) -> u32 {
+    if error.kind() == io::ErrorKind::NotFound {
+        eprintln!("rsync: file has vanished: {}", Shown(path));
+        io_error::VANISHED
+    } else {
+        eprintln!("rsync: cannot read {}: {error}", Shown(path));
+        io_error::GENERAL
+    }
+}
+
 fn stripped(access: &Acl, mode: u32) -> WireAcl {
     if access.is_minimal() { WireAcl::default() } else { WireAcl::access(access, mode) }
 }
 
-/// The attributes that travel, by name: their numbers must be the same each time.
-pub(super) fn travelling(mut names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    let root = rustix::process::geteuid().is_root();
+/// The attributes that travel, by name: their numbers must be the same each time. To or from anybody but `root` those of
+/// users alone.
+pub(crate) fn travelling(mut names: Vec<Vec<u8>>, root: bool) -> Vec<Vec<u8>> {
+    let root = root && rustix::process::geteuid().is_root();
     names.retain(|name| {
         let kept = if root { !name.starts_with(b"system.") } else { name.starts_with(b"user.") };
         kept && !name.starts_with(b"user.rsync.%")
@@ -263,7 +288,7 @@ pub(super) fn travelling(mut names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 
 fn read_xattrs(inode: &Inode, names: Vec<Vec<u8>>) -> io::Result<Vec<Xattr>> {
     let mut xattrs = Vec::new();
-    for name in travelling(names) {
+    for name in travelling(names, true) {
         if let Some(value) = inode.xattr(&name)? {
             xattrs.push(Xattr { name, value: Value::of(value) });
         }

@@ -16,10 +16,12 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
+pub(crate) use list::{kept, travelling};
 pub use source::Source;
 
 use crate::accounts::Accounts;
 use crate::exit::{ExitCode, Fatal};
+use crate::native;
 use crate::outcome::Outcome;
 use crate::session::Terms;
 use crate::stream::{Demux, Mux};
@@ -47,10 +49,15 @@ pub fn run<R: Read + Send + 'static, W: Write>(
     let (messages, side) = (sender.clone(), terms.side());
     input.framed(Box::new(move |message| requests::heard(message, side, &messages)));
     let received = input.received();
+    let known = if terms.agreed.native() {
+        native::send(source, terms, accounts, list::failed, &mut input, out)?
+    } else {
+        native::Comparison::default()
+    };
     let requests = Requests::new(terms, input, sender);
     let thread = std::thread::Builder::new().name("requests".into()).spawn(move || requests.run());
     thread.map_err(|error| Fatal::Other(ExitCode::StartClient, format!("cannot start a thread: {error}")))?;
-    let listing = list::send(source, terms, accounts, out)?;
+    let listing = list::send(source, terms, accounts, known, out)?;
     let (ndx, outcome) = (NdxState::default(), Outcome::default());
     Session { terms, heard, received, ndx, outcome, deleted: None }.run(source, listing, out)
 }

@@ -62,6 +62,26 @@ impl Source {
         Self { without_root: true, ..self }
     }
 
+    /// Whether it is a directory with what it holds.
+    pub(crate) fn is_tree(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// Whether the directory itself does not take part.
+    pub(crate) fn is_without_root(&self) -> bool {
+        self.without_root
+    }
+
+    /// The directory, open.
+    pub(crate) fn root(&self) -> &Dest {
+        &self.root
+    }
+
+    /// The directory's path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where an entry of the list is, from the root; `.` for the root itself.
     pub(super) fn local<'a>(&self, path: &'a [u8]) -> &'a [u8] {
         let Some(prefix) = &self.prefix else { return path };
@@ -72,7 +92,7 @@ impl Source {
     }
 
     /// What something below the root is called in the list.
-    pub(super) fn listed(&self, local: &[u8]) -> Vec<u8> {
+    pub(crate) fn listed(&self, local: &[u8]) -> Vec<u8> {
         match (&self.prefix, local) {
             (None, local) => local.to_vec(),
             (Some(prefix), b".") => prefix.clone(),

@@ -5,6 +5,7 @@
 
 use super::{Input, Output, WireError};
 use crate::delta::digest::SumKind;
+use crate::native;
 
 /// The newest protocol that is spoken. 32 differs from 31 in nothing.
 pub const NEWEST: i32 = 32;
@@ -56,6 +57,8 @@ impl Compat {
     pub const VARINT_FLIST_FLAGS: u32 = 0x080;
     /// Lists of ids end with the names of id 0.
     pub const ID0_NAMES: u32 = 0x100;
+    /// Both ends are ours and compare digests of directories before the file list (`native`); no stock client hears it.
+    pub const NATIVE: u32 = 0x10_0000;
 
     /// Whether all bits of `bits` are set.
     pub fn has(self, bits: u32) -> bool {
@@ -74,13 +77,15 @@ impl Compat {
             (b'u', Self::ID0_NAMES),
         ];
         let granted = by_letter.iter().filter(|(letter, _)| letters.contains(letter));
-        Self(granted.fold(Self::SYMLINK_TIMES, |all, (_, bit)| all | bit))
+        let native = if native::marked(letters).is_some() { Self::NATIVE } else { 0 };
+        Self(granted.fold(Self::SYMLINK_TIMES | native, |all, (_, bit)| all | bit))
     }
 }
 
-/// The capability letters of a client of ours behind `e.`; `i` only if it can take or send segments.
+/// The capability letters of a client of ours behind `e.`, with the mark that only a server of ours looks at; `i` only
+/// if it can take or send segments.
 pub fn capabilities(segments: bool) -> &'static str {
-    if segments { "iLsfxCIvu" } else { "LsfxCIvu" }
+    if segments { "iLsfxCIvu_1" } else { "LsfxCIvu_1" }
 }
 
 /// How file contents are compressed.
@@ -224,6 +229,7 @@ mod tests {
         assert_eq!(Compat::granted(b"iLsfxCIvu", true), Compat(0x1ff & !Compat::SYMLINK_ICONV));
         assert_eq!(Compat::granted(b"iLsf", false), Compat(0x00a));
         assert_eq!(Compat::granted(b"", true), Compat(0x002));
+        assert_eq!(Compat::granted(b"Lsf_1", false), Compat(0x00a | Compat::NATIVE));
     }
 
     fn sum(side: Side, offer: &[u8]) -> Option<SumKind> {
