@@ -24,8 +24,8 @@ const CUT: [&str; 8] = [
     "syncthing",
 ];
 
-/// Fields that we have besides, each a later one of upstream's.
-const EXTRA: &str = "moverTolerations";
+/// Fields that we have besides: a later one of upstream's, and how far a mover is, which is in statuses alone.
+const EXTRA: [&str; 2] = ["moverTolerations", "progress"];
 
 /// Kind, path, type, enum, default, required: a row of the list.
 type Row = [String; 6];
@@ -57,7 +57,7 @@ fn collect<K: Kind + Columns>(rows: &mut BTreeSet<Row>) {
 
 fn walk(kind: &str, path: &str, schema: &Value, required: bool, rows: &mut BTreeSet<Row>) {
     let name = path.rsplit('.').next().unwrap();
-    if name == EXTRA {
+    if EXTRA.contains(&name) {
         return;
     }
     let cell = |key: &str| {

@@ -19,7 +19,7 @@ pub use replication::{
 };
 pub use spec::{External, ReplicationDestinationSpec, ReplicationSourceSpec, Trigger};
 pub use status::{
-    MoverResult, MoverStatus, ReplicationDestinationStatus, ReplicationSourceStatus, RsyncStatus,
+    MoverProgress, MoverResult, MoverStatus, ReplicationDestinationStatus, ReplicationSourceStatus, RsyncStatus,
     RsyncTlsDestinationStatus, RsyncTlsSourceStatus, SyncStatus,
 };
 pub use volume::{CopyMethod, DestinationVolume, SourceVolume};

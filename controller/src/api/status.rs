@@ -49,6 +49,22 @@ impl JsonSchema for MoverResult {
     }
 }
 
+/// How far a mover is that runs. Upstream's statuses have no such field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MoverProgress {
+    /// When this was read off its log.
+    pub time: Time,
+    /// Bytes that it has transferred.
+    pub bytes: i64,
+    /// Bytes of which it knows so far.
+    pub total_bytes: i64,
+    /// Files that it has transferred.
+    pub files: i64,
+    /// Files of which it knows so far.
+    pub total_files: i64,
+}
+
 /// What the last mover left behind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -59,6 +75,9 @@ pub struct MoverStatus {
     /// What its log says of that, 1,024 bytes at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<String>,
+    /// How far the mover is that runs now, if it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<MoverProgress>,
 }
 
 /// What sources and destinations have in common.

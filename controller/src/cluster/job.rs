@@ -5,12 +5,14 @@ use super::{
     copy::name_of,
     hands::{Hands, Made},
     pass::Pass,
+    progress,
 };
 use crate::{
     api::{MoverResult, MoverStatus},
     machine::{
         Method,
         logs::{self, Outcome},
+        traffic::traffic,
     },
     metrics::Happened,
     objects::names::Direction,
@@ -43,14 +45,14 @@ pub(super) async fn follow(
     }
     let count = |of: fn(&JobStatus) -> Option<i32>| job.status.as_ref().and_then(of).unwrap_or(0);
     if count(|status| status.succeeded) > 0 {
-        let logs = log(pass, &job, method, Outcome::Success).await;
-        *mover = MoverStatus { result: Some(MoverResult::Successful), logs };
+        let logs = log(pass, &job, (method, direction), Outcome::Success).await;
+        *mover = MoverStatus { result: Some(MoverResult::Successful), logs, progress: None };
         pass.retries.forget(&hands.owner);
         return Ok(Progress::Done);
     }
     if count(|status| status.failed) >= FAILED_PODS {
-        let logs = log(pass, &job, method, Outcome::Failure).await;
-        *mover = MoverStatus { result: Some(MoverResult::Failed), logs };
+        let logs = log(pass, &job, (method, direction), Outcome::Failure).await;
+        *mover = MoverStatus { result: Some(MoverResult::Failed), logs, progress: None };
         if method != Method::Rclone {
             let note = "mover Job backoff limit reached".to_owned();
             hands.tell(EventType::Warning, "TransferFailed", "DeleteMover", note).await;
@@ -61,6 +63,9 @@ pub(super) async fn follow(
     }
     if let Err(error) = hands.keep(wanted).await {
         return Err(replace(hands, &job, error).await);
+    }
+    if count(|status| status.ready) > 0 && method == Method::Rclone && pass.progress {
+        return Ok(Progress::Waiting(progress::look(pass, &job, method, mover).await));
     }
     Ok(Progress::Pending)
 }
@@ -93,9 +98,18 @@ async fn replace(hands: &Hands<'_>, job: &Job, error: Trouble) -> Trouble {
     }
 }
 
-/// What is kept of the log of a Job's last pod. A log that cannot be read is no error of the sync.
-async fn log(pass: &Pass<'_>, job: &Job, method: Method, outcome: Outcome) -> Option<String> {
+/// What is kept of the log of a Job's last pod, after it was counted what that says. A log that cannot be read is no error
+/// of the sync.
+async fn log(pass: &Pass<'_>, job: &Job, (method, direction): (Method, Direction), outcome: Outcome) -> Option<String> {
     let phases: &[&str] = if outcome == Outcome::Success { &["Succeeded"] } else { &["Failed", "Running"] };
+    let kept = &pass.settings.logs;
+    let log = read(pass, job, phases, kept.tail_lines).await?;
+    pass.count_traffic(job.metadata.uid.as_deref().unwrap_or_default(), traffic(method, direction, &log));
+    logs::excerpt(&log, logs::lines(method, outcome, kept.all), kept.bytes)
+}
+
+/// The end of the log of the newest pod of a Job that is in one of these phases, of which the first counts most.
+pub(super) async fn read(pass: &Pass<'_>, job: &Job, phases: &[&str], tail_lines: Option<i64>) -> Option<String> {
     let selector = format!("job-name={}", name_of(job.metadata.name.as_ref()));
     let api = pass.hands.api::<Pod>();
     let pods = api.list(&ListParams::default().labels(&selector)).await.ok()?.items;
@@ -105,10 +119,9 @@ async fn log(pass: &Pass<'_>, job: &Job, method: Method, outcome: Outcome) -> Op
         of_phase.max_by_key(|pod| pod.metadata.creation_timestamp.clone())
     };
     let pod = phases.iter().find_map(|phase| newest(phase))?;
-    let kept = &pass.settings.logs;
-    let parameters = LogParams { tail_lines: kept.tail_lines, ..LogParams::default() };
+    let parameters = LogParams { tail_lines, ..LogParams::default() };
     match api.logs(pod.metadata.name.as_deref()?, &parameters).await {
-        Ok(log) => logs::excerpt(&log, logs::lines(method, outcome, kept.all), kept.bytes),
+        Ok(log) => Some(log),
         Err(error) => {
             tracing::warn!(job = job.metadata.name, %error, "the mover's log cannot be read");
             None

@@ -14,6 +14,7 @@ mod lease;
 mod pass;
 mod peer;
 mod populate;
+mod progress;
 mod pull;
 mod rclone;
 mod reconcile;

@@ -2,6 +2,7 @@
 
 use super::{hands::Hands, retries::Retries};
 use crate::{
+    machine::traffic::Traffic,
     metrics::{Happened, Metrics, Subject},
     settings::Settings,
 };
@@ -22,12 +23,19 @@ pub(super) struct Pass<'a> {
     /// Whether the namespace allows movers that are root.
     pub(super) privileged: bool,
     pub(super) openshift: bool,
+    /// Whether a status keeps how far its mover is.
+    pub(super) progress: bool,
 }
 
 impl Pass<'_> {
     /// Counts something of this replication.
     pub(super) fn count(&self, happened: Happened) {
         let (metrics, subject) = self.metrics;
-        metrics.count(subject, happened);
+        metrics.count(subject, happened, self.now);
+    }
+    /// Counts what the Job of this UID has moved, once.
+    pub(super) fn count_traffic(&self, job: &str, traffic: Traffic) {
+        let (metrics, subject) = self.metrics;
+        metrics.count_traffic(subject, job, traffic);
     }
 }

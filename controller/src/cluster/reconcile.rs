@@ -28,7 +28,13 @@ use kube::{
         events::{EventType, Recorder},
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 /// When a replication is looked at again of which somebody else has changed an object.
 const AFTER_CONFLICT: Duration = Duration::from_millis(100);
@@ -43,6 +49,8 @@ pub(super) struct Context {
     pub(super) seats: Seats,
     pub(super) metrics: Arc<Metrics>,
     pub(super) openshift: bool,
+    /// Whether the installed definitions keep how far a mover is. Those of upstream's do not.
+    pub(super) progress: AtomicBool,
 }
 
 impl Context {
@@ -144,6 +152,7 @@ async fn step<K: Replicated>(
         debug: replication.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(DEBUG_MOVER)),
         privileged: false,
         openshift: context.openshift,
+        progress: context.progress.load(Ordering::Relaxed),
     };
     let work = match work::<K>(pass, spec, status).await {
         Ok(Progress::Pending) => Work::Pending,
@@ -156,7 +165,7 @@ async fn step<K: Replicated>(
         Err(error) => {
             let owner = hands.owner;
             tracing::warn!(kind = owner.kind, namespace = owner.namespace, name = owner.name, %error, "cannot go on");
-            context.metrics.count(&subject, Happened::Error);
+            context.metrics.count(&subject, Happened::Error, now());
             Work::Failed(error.to_string())
         }
     };
@@ -233,6 +242,16 @@ async fn write<K: Replicated>(
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     let name = metadata.name.as_deref().unwrap_or_default();
     let api: Api<Replication<K>> = Api::namespaced(context.client.clone(), namespace);
-    let changed = Replication { status: Some(status), ..replication.clone() };
-    Ok(api.replace_status(name, &PostParams::default(), &changed).await.map(drop)?)
+    let mut changed = Replication { status: Some(status), ..replication.clone() };
+    let mut written = api.replace_status(name, &PostParams::default(), &changed).await?;
+    if tells_progress(&mut changed) && !tells_progress(&mut written) {
+        context.progress.store(false, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Whether the status has the field that only our definitions have.
+fn tells_progress<K: Replicated>(replication: &mut Replication<K>) -> bool {
+    let mover = replication.status.as_mut().and_then(|status| K::sync(status).latest_mover_status.as_ref());
+    mover.is_some_and(|mover| mover.progress.is_some())
 }

@@ -101,6 +101,7 @@ pub async fn run(flags: &Flags, settings: Settings) -> Result<(), Failure> {
         retries: Retries::default(),
         seats: Seats::new(flags.limit(), wake),
         metrics,
+        progress: AtomicBool::new(true),
     });
     let leading = Arc::new(AtomicBool::new(false));
     let served = serve_all(flags, &context, &leading).await?;

@@ -19,6 +19,7 @@ mod copy_trigger;
 pub mod election;
 pub mod logs;
 mod method;
+pub mod traffic;
 mod trigger;
 
 pub use copy_trigger::{Annotations, Copied, CopyGate, copied, copy_gate};

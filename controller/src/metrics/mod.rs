@@ -4,7 +4,7 @@
 
 mod summary;
 
-use crate::machine::{Measurement, Method};
+use crate::machine::{Measurement, Method, traffic::Traffic};
 use jiff::Timestamp;
 use std::{
     collections::BTreeMap,
@@ -51,6 +51,10 @@ struct Series {
     failures: u64,
     errors: u64,
     last_success: Option<Timestamp>,
+    last_error: Option<Timestamp>,
+    traffic: Traffic,
+    /// UID of the Job that was counted last.
+    counted: String,
 }
 
 /// All that is counted.
@@ -88,14 +92,27 @@ impl Metrics {
     }
 
     /// Counts something.
-    pub fn count(&self, subject: &Subject, happened: Happened) {
+    pub fn count(&self, subject: &Subject, happened: Happened, now: Timestamp) {
         self.with(|all| {
             let series = all.entry(subject.clone()).or_default();
+            series.last_error = Some(now);
             let counter = match happened {
                 Happened::TransferFailed => &mut series.failures,
                 Happened::Error => &mut series.errors,
             };
             *counter = counter.saturating_add(1);
+        });
+    }
+
+    /// Counts what a Job has moved, which is looked at until its sync has ended. Of several Jobs the last is known.
+    pub fn count_traffic(&self, subject: &Subject, job: &str, moved: Traffic) {
+        self.with(|all| {
+            let series = all.entry(subject.clone()).or_default();
+            if series.counted != job {
+                job.clone_into(&mut series.counted);
+                series.traffic.bytes = series.traffic.bytes.saturating_add(moved.bytes);
+                series.traffic.files = series.traffic.files.saturating_add(moved.files);
+            }
         });
     }
 
@@ -144,7 +161,7 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-const FAMILIES: [Family; 7] = [
+const FAMILIES: [Family; 10] = [
     Family {
         name: "volsync_missed_intervals_total",
         kind: "counter",
@@ -186,6 +203,24 @@ const FAMILIES: [Family; 7] = [
         kind: "gauge",
         help: "When the last synchronization completed that this controller has seen",
         value: Value::Number(|series| Some(series.last_success?.as_duration().as_secs_f64())),
+    },
+    Family {
+        name: "volsync_last_error_timestamp_seconds",
+        kind: "gauge",
+        help: "When the last error occurred, or the last mover Job failed, that this controller has seen",
+        value: Value::Number(|series| Some(series.last_error?.as_duration().as_secs_f64())),
+    },
+    Family {
+        name: "volsync_transferred_bytes_total",
+        kind: "counter",
+        help: "Bytes that movers say they have transferred: of files by rclone, over the connection by rsync",
+        value: Value::Number(|series| Some(float(series.traffic.bytes))),
+    },
+    Family {
+        name: "volsync_transferred_files_total",
+        kind: "counter",
+        help: "Files that movers say they have transferred",
+        value: Value::Number(|series| Some(float(series.traffic.files))),
     },
 ];
 
@@ -259,7 +294,10 @@ mod tests {
             &[Measurement::OutOfSync(false), Measurement::MissedInterval, Measurement::SyncDuration(took)],
             at(10),
         );
-        metrics.count(&subject, Happened::TransferFailed);
+        metrics.count(&subject, Happened::TransferFailed, at(5));
+        for (job, bytes) in [("a", 7), ("a", 7), ("b", 3)] {
+            metrics.count_traffic(&subject, job, Traffic { bytes, files: 1 });
+        }
         metrics.measure(
             &Subject::new("destination", Method::Rclone, "prod", "db"),
             &[Measurement::OutOfSync(true)],
@@ -292,6 +330,10 @@ volsync_volume_out_of_sync{method="rsync-tls",obj_name="db",obj_namespace="prod"
             "volsync_syncs_completed_total{method=\"rsync-tls\",obj_name=\"db\",obj_namespace=\"prod\",role=\"source\"} 1",
             "volsync_transfers_failed_total{method=\"rsync-tls\",obj_name=\"db\",obj_namespace=\"prod\",role=\"source\"} 1",
             "volsync_last_success_timestamp_seconds{method=\"rsync-tls\",obj_name=\"db\",obj_namespace=\"prod\",role=\"source\"} 10",
+            "volsync_last_error_timestamp_seconds{method=\"rsync-tls\",obj_name=\"db\",obj_namespace=\"prod\",role=\"source\"} 5",
+            "volsync_transferred_bytes_total{method=\"rsync-tls\",obj_name=\"db\",obj_namespace=\"prod\",role=\"source\"} 10",
+            "volsync_transferred_files_total{method=\"rsync-tls\",obj_name=\"db\",obj_namespace=\"prod\",role=\"source\"} 2",
+            "volsync_transferred_files_total{method=\"rclone\",obj_name=\"db\",obj_namespace=\"prod\",role=\"destination\"} 0",
             "volsync_transfers_running 1",
             "volsync_syncs_queued 2",
             "volsync_leader 1",
