@@ -3,7 +3,7 @@
 use crate::{flags::Flags, machine::logs::LIMIT};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
-use volsync_cron::{UnknownZone, zone};
+use volsync_cron::UnknownZone;
 
 /// The image that upstream starts if nothing else is said.
 pub const DEFAULT_IMAGE: &str = "quay.io/backube/volsync:latest";
@@ -83,7 +83,7 @@ impl Settings {
                 rsync: image(&images.rsync_container_image, "RELATED_IMAGE_RSYNC_CONTAINER"),
                 rsync_tls: image(&images.rsync_tls_container_image, "RELATED_IMAGE_RSYNC_TLS_CONTAINER"),
             },
-            local: zone(&set("TZ").unwrap_or_default(), &TimeZone::UTC)?,
+            local: zone(&variable)?,
             proxies: proxies.into_iter().flatten().collect(),
             constraint: flags.scc_name.clone(),
             pull_secrets: flags.mover_image_pull_secrets.iter().filter(|name| !name.is_empty()).cloned().collect(),
@@ -95,6 +95,11 @@ impl Settings {
             },
         })
     }
+}
+
+/// The zone of schedules that name none: that of `TZ`, else UTC.
+pub fn zone(variable: impl Fn(&str) -> Option<String>) -> Result<TimeZone, Unusable> {
+    Ok(volsync_cron::zone(&variable("TZ").unwrap_or_default(), &TimeZone::UTC)?)
 }
 
 #[cfg(test)]

@@ -39,6 +39,9 @@ struct Arguments {
     /// Count requests but do not remember each of them.
     #[arg(long)]
     no_record: bool,
+    /// End when standard input does, which a parent holds and says nothing on.
+    #[arg(long)]
+    with_parent: bool,
 }
 
 impl Arguments {
@@ -75,6 +78,12 @@ async fn main() -> io::Result<()> {
         "ca": ca,
     });
     writeln!(io::stdout(), "{ready}")?;
+    if arguments.with_parent {
+        std::thread::spawn(|| {
+            let _ended = io::copy(&mut io::stdin(), &mut io::sink());
+            std::process::exit(0);
+        });
+    }
     tokio::signal::ctrl_c().await
 }
 

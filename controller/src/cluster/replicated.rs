@@ -2,27 +2,20 @@
 
 use super::{Progress, Trouble, clean_up, copy, image, pass::Pass, peer::Published, transfer::Transfer, wants::Wants};
 use crate::{
-    api::{
-        Destination, Kind, RsyncStatus, RsyncTlsDestinationStatus, RsyncTlsSourceStatus, Source, SyncStatus, Trigger,
-        non_empty,
-    },
-    machine::{Configured, Method},
+    api::{Destination, RsyncStatus, RsyncTlsDestinationStatus, RsyncTlsSourceStatus, Source, non_empty},
+    machine::Method,
     objects::{
         destination::Image,
         names::{self, Direction},
     },
+    synced::Synced,
 };
 use std::future::Future;
 
 /// A kind that can be replicated.
-pub(super) trait Replicated: Kind {
+pub(super) trait Replicated: Synced {
     /// Its name in metrics.
     const ROLE: &'static str;
-
-    fn configured(spec: &Self::Spec) -> Configured;
-    fn trigger(spec: &Self::Spec) -> Option<&Trigger>;
-    fn paused(spec: &Self::Spec) -> bool;
-    fn sync(status: &mut Self::Status) -> &mut SyncStatus;
 
     /// Whether a sync counts against the limit on transfers. Who waits for another one does not.
     fn takes_seat(method: Method) -> bool;
@@ -66,22 +59,6 @@ fn to_rsync(published: Published) -> RsyncStatus {
 
 impl Replicated for Source {
     const ROLE: &'static str = "source";
-
-    fn configured(spec: &Self::Spec) -> Configured {
-        spec.into()
-    }
-
-    fn trigger(spec: &Self::Spec) -> Option<&Trigger> {
-        spec.trigger.as_ref()
-    }
-
-    fn paused(spec: &Self::Spec) -> bool {
-        spec.paused.unwrap_or_default()
-    }
-
-    fn sync(status: &mut Self::Status) -> &mut SyncStatus {
-        &mut status.sync
-    }
 
     fn takes_seat(_: Method) -> bool {
         true
@@ -136,22 +113,6 @@ impl Replicated for Source {
 
 impl Replicated for Destination {
     const ROLE: &'static str = "destination";
-
-    fn configured(spec: &Self::Spec) -> Configured {
-        spec.into()
-    }
-
-    fn trigger(spec: &Self::Spec) -> Option<&Trigger> {
-        spec.trigger.as_ref()
-    }
-
-    fn paused(spec: &Self::Spec) -> bool {
-        spec.paused.unwrap_or_default()
-    }
-
-    fn sync(status: &mut Self::Status) -> &mut SyncStatus {
-        &mut status.sync
-    }
 
     fn takes_seat(method: Method) -> bool {
         method == Method::Rclone
