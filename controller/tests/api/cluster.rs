@@ -241,7 +241,12 @@ impl Cluster {
     }
 
     pub(crate) fn create(&self, object: &Value) {
-        let mut child = self.command(&["create", "-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        self.create_in("prod", object);
+    }
+
+    pub(crate) fn create_in(&self, namespace: &str, object: &Value) {
+        let mut command = self.command(&["create", "-f", "-", "--namespace", namespace]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(object.to_string().as_bytes()).unwrap();
         assert!(child.wait().unwrap().success(), "{object}");
     }

@@ -3,7 +3,7 @@
 use crate::{
     MESSAGE, REASON, SOURCE, bind,
     cluster::Cluster,
-    prepare,
+    prepare, prepare_in,
     proxy::{Harm, Proxy},
     source, succeed,
     world::{KINDS, VOLSYNC, World},
@@ -151,4 +151,103 @@ fn whatever_users_write_others_are_served() {
         .patch(SOURCE.replace("db", "labels").as_str(), &json!({ "spec": { "rclone": { "moverPodLabels": null } } }));
     cluster.wait_for("job/volsync-rclone-src-labels");
     cluster.wait_until("replicationsource/labels", MESSAGE, "Synchronization in-progress");
+}
+
+/// A namespace that goes takes no new objects, and keeps those that it has for as long as somebody holds them.
+#[test]
+fn a_namespace_that_goes_stops_nothing_else() {
+    let cluster = Cluster::start();
+    prepare(&cluster);
+    let mut controller = cluster.controller();
+    cluster.kubectl(&["create", "namespace", "going"]);
+    prepare_in(&cluster, "going");
+    cluster.create_in("going", &source(&json!({ "manual": "one" })));
+    let of_going = |words: &[&str]| cluster.kubectl(&[words, &["--namespace=going"]].concat());
+    let snapshot = "volumesnapshot/volsync-db-src";
+    of_going(&["wait", "--for=create", snapshot, "--timeout=30s"]);
+    of_going(&["delete", "namespace/going", "--wait=false"]);
+    // There is no controller of namespaces here that would take everything away: the sync goes on as far as it can.
+    let ready = json!({ "status": { "boundVolumeSnapshotContentName": "c", "readyToUse": true } }).to_string();
+    of_going(&["patch", snapshot, "--type=merge", "--subresource=status", "-p", &ready]);
+    let terminated = "--for=jsonpath={.status.conditions[0].reason}=Error";
+    of_going(&["wait", terminated, SOURCE, "--timeout=30s"]);
+    let message = of_going(&["get", SOURCE, "-o", "jsonpath={.status.conditions[0].message}"]);
+    assert!(message.contains("because it is being terminated"), "{message}");
+
+    cluster.create(&source(&json!({ "manual": "one" })));
+    cluster.wait_for(snapshot);
+    of_going(&["delete", SOURCE, "secret/remote", "--wait=false"]);
+    bind(&cluster, snapshot);
+    cluster.wait_for("job/volsync-rclone-src-db");
+    succeed(&cluster, "job/volsync-rclone-src-db");
+    cluster.wait_until(SOURCE, REASON, "WaitingForManual");
+    assert!(controller.is_running());
+}
+
+#[test]
+fn a_sync_ends_although_nobody_may_be_told() {
+    let cluster = Cluster::start();
+    prepare(&cluster);
+    let role = "clusterrole/volsync-manager";
+    let rules = cluster.get(role)["rules"].as_array().unwrap().clone();
+    let others: Vec<Value> = rules.into_iter().filter(|rule| rule["apiGroups"] != json!(["events.k8s.io"])).collect();
+    cluster.patch(role, &json!({ "rules": others }));
+    let _controller = cluster.controller();
+    cluster.create(&source(&json!({ "manual": "one" })));
+    cluster.wait_for("volumesnapshot/volsync-db-src");
+    bind(&cluster, "volumesnapshot/volsync-db-src");
+    cluster.wait_for("job/volsync-rclone-src-db");
+    succeed(&cluster, "job/volsync-rclone-src-db");
+    cluster.wait_until(SOURCE, REASON, "WaitingForManual");
+    assert!(cluster.event_reasons().is_empty(), "{:?}", cluster.event_reasons());
+    assert!(cluster.log("controller").contains("an event was not taken"));
+}
+
+/// Most often its class is missing. Half a minute is upstream's patience.
+#[test]
+fn a_snapshot_that_does_not_come_is_told_of() {
+    let cluster = Cluster::start();
+    prepare(&cluster);
+    let _controller = cluster.controller();
+    let mut object = source(&json!({ "manual": "one" }));
+    object["spec"]["rclone"]["volumeSnapshotClassName"] = json!("nowhere");
+    cluster.create(&object);
+    cluster.wait_for("volumesnapshot/volsync-db-src");
+    let start = Instant::now();
+    while !cluster.event_reasons().contains(&"VolumeSnapshotNotBound".to_owned()) {
+        assert!(start.elapsed() < Duration::from_secs(45), "{:?}", cluster.event_reasons());
+        // A change, to be looked at before the minute is over after which it would be anyway.
+        cluster.patch(SOURCE, &json!({ "metadata": { "annotations": { "at": format!("{:?}", start.elapsed()) } } }));
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert!(start.elapsed() > Duration::from_secs(28), "{:?}", start.elapsed());
+    let notes = cluster.kubectl(&["get", "events.events.k8s.io", "-o", "jsonpath={.items[*].note}"]);
+    assert!(notes.contains("check VolumeSnapshotClass name"), "{notes}");
+}
+
+/// What is remembered of failures is remembered in memory: a controller that starts tries at once, and counts anew.
+#[test]
+fn a_controller_that_starts_tries_at_once_what_failed_before() {
+    let cluster = Cluster::start();
+    prepare(&cluster);
+    let mut direct = source(&json!({}));
+    direct["spec"]["rclone"]["copyMethod"] = json!("Direct");
+    cluster.create(&direct);
+    let controller = cluster.controller();
+    let job = "job/volsync-rclone-src-db";
+    cluster.wait_for(job);
+    let fail = || {
+        cluster.patch_status(job, &json!({ "failed": 2 }));
+        cluster.wait_until_gone(job);
+    };
+    fail();
+    cluster.wait_until(SOURCE, ".status.latestMoverStatus.result", "Failed");
+    drop(controller);
+    let (_controller, started) = (cluster.controller(), Instant::now());
+    cluster.wait_for(job);
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+    let failed = Instant::now();
+    fail();
+    cluster.wait_for(job);
+    assert!((9..15).contains(&failed.elapsed().as_secs()), "{:?}", failed.elapsed());
 }

@@ -17,14 +17,19 @@ use std::time::{Duration, Instant};
 
 /// A claim with data, and a secret with a remote.
 fn prepare(cluster: &Cluster) {
-    cluster.create(&json!({
+    prepare_in(cluster, "prod");
+}
+
+fn prepare_in(cluster: &Cluster, namespace: &str) {
+    let create = |object| cluster.create_in(namespace, &object);
+    create(json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": "data" },
         "spec": {
             "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
             "resources": { "requests": { "storage": "1Gi" } },
         },
     }));
-    cluster.create(&json!({
+    create(json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "remote" },
         "stringData": { "rclone.conf": "[s3]\ntype = s3\n", "RCLONE_BWLIMIT": "10M" },
     }));
