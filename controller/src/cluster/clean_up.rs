@@ -19,16 +19,22 @@ use serde_json::{Value, json};
 
 /// Removes what is labelled for it: copies, snapshots, Jobs.
 pub(super) async fn iteration(hands: &Hands<'_>) -> Result<(), Trouble> {
-    for claim in labelled::<PersistentVolumeClaim>(hands).await? {
+    // At once: in a large cluster each answer takes a while, and before a sync starts all of them are waited for.
+    let (claims, snapshots, jobs) = tokio::try_join!(
+        labelled::<PersistentVolumeClaim>(hands),
+        labelled::<VolumeSnapshot>(hands),
+        labelled::<Job>(hands)
+    )?;
+    for claim in claims {
         hands.delete(&claim).await?;
     }
-    for snapshot in labelled::<VolumeSnapshot>(hands).await? {
+    for snapshot in snapshots {
         match retire(&snapshot.metadata, hands.owner.uid) {
             Retirement::Delete => hands.delete_unchanged(&snapshot).await?,
             other => image::leave(hands, &snapshot, other).await?,
         }
     }
-    for job in labelled::<Job>(hands).await? {
+    for job in jobs {
         hands.delete(&job).await?;
     }
     Ok(())

@@ -206,10 +206,12 @@ fn key_of(owner: &Owner<'_>) -> Key {
 /// Does what the phase asks for.
 async fn work<K: Replicated>(pass: Pass<'_>, spec: &K::Spec, status: &mut K::Status) -> Result<Progress, Trouble> {
     K::prepare(&pass).await?;
-    let pass = Pass { privileged: is_privileged(pass.hands).await?, ..pass };
     match phase(K::sync(status)) {
         Phase::Initial => Ok(Progress::Done),
-        Phase::Synchronizing => synchronize::<K>(&pass, spec, status).await,
+        Phase::Synchronizing => {
+            let pass = Pass { privileged: is_privileged(pass.hands).await?, ..pass };
+            synchronize::<K>(&pass, spec, status).await
+        }
         Phase::Idle => K::clean_up(&pass, spec).await.map(|()| Progress::Done),
     }
 }
