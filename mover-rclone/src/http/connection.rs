@@ -19,9 +19,9 @@ use super::wire::{Stream, Traffic};
 
 type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Paced>;
 
-/// What one connection may buffer either way: enough for a read to be worth its system call, little enough that hundreds
-/// of connections stay modest. hyper grows to 408 KiB each if nobody says anything.
-const BUFFER: usize = 128 << 10;
+/// What one connection may buffer either way: enough for a read to be worth its system call and the acknowledgement that
+/// it sends. hyper grows a buffer only while reads fill it, so that of a connection with small answers stays small.
+const BUFFER: usize = 512 << 10;
 
 /// How requests must look on a connection that leads to an HTTP proxy instead of the server.
 #[derive(Clone, Debug)]

@@ -64,7 +64,7 @@ pub(super) fn settings(remote: &Remote, options: &GlobalOptions) -> Result<S3Set
         upload_cutoff: upload_cutoff(o)?,
         chunk_size: chunk_size(o)?,
         max_upload_parts: u64::try_from(o.int("max_upload_parts")?).unwrap_or(1),
-        upload_concurrency: usize::try_from(o.int("upload_concurrency")?).unwrap_or(1),
+        upload_concurrency: upload_concurrency(o)?,
         copy_cutoff: o.size("copy_cutoff")?.unwrap_or(u64::MAX),
         disable_checksum: o.bool("disable_checksum")?,
         no_check_bucket: o.bool("no_check_bucket")? || cannot_create(&o.string("provider")?, &o.string("endpoint")?),
@@ -91,6 +91,14 @@ pub(super) fn settings(remote: &Remote, options: &GlobalOptions) -> Result<S3Set
         encoding: o.encoding("encoding")?.0,
         no_system_metadata: o.bool("no_system_metadata")?,
     })
+}
+
+/// Parts of one object in flight. What the user set is an upper bound. rclone's own 4, each of them in memory, leave a
+/// distant server idle; ours are sent from the file, and fall back when the server says that it is too much.
+fn upload_concurrency(o: &Options) -> Result<usize, OptionError> {
+    const UNSET: usize = 16;
+    let set = usize::try_from(o.int("upload_concurrency")?).unwrap_or(1);
+    Ok(if o.is_given("upload_concurrency") { set } else { UNSET })
 }
 
 /// Tencent's accelerated endpoint has no CreateBucket (rclone 1.75 `backend/s3`).

@@ -33,7 +33,7 @@ use crate::store::{Md5, ObjectMeta, Store};
 const SMALL: u64 = 256 << 10;
 
 /// Content that is handed to the writing threads at a time; twice as much is in memory for each download.
-const WRITE: usize = 256 << 10;
+const WRITE: usize = 512 << 10;
 
 /// Bytes that the hash of a download in ranges reads at a time.
 const READ: usize = 1 << 20;
