@@ -16,6 +16,7 @@ use crate::wire::flist::ListOptions;
 use crate::wire::frame::{Message, Tag};
 use crate::wire::handshake::{self, Compat, Compression, Side};
 use crate::wire::item::{Item, ItemFlags};
+use crate::wire::sums::{BLOCK_MAX, FINE_MAX};
 use crate::wire::{Input, Output, WireError};
 
 /// What both sides agreed on.
@@ -117,6 +118,11 @@ impl Agreed {
     /// Whether both ends are ours.
     pub fn native(&self) -> bool {
         self.compat.has(Compat::NATIVE)
+    }
+
+    /// The largest block of a basis.
+    pub fn largest_block(&self) -> u32 {
+        if self.native() { FINE_MAX } else { BLOCK_MAX }
     }
 
     /// The form of the file list.
@@ -245,8 +251,10 @@ fn agree(
         SumKind::Md5 if !negotiated && !compat.has(Compat::CHKSUM_SEED_FIX) => SumKind::Md5SeedLast,
         kind => kind,
     };
+    let native = compat.has(Compat::NATIVE);
     let (sum, list_sum) = match options.checksum_choice {
         Some(chosen) => chosen,
+        None if negotiated && native => (SumKind::Blake3, handshake::agree_sum(side, input)?),
         None if negotiated => {
             let sum = handshake::agree_sum(side, input)?;
             (sum, sum)

@@ -236,7 +236,7 @@ fn record(
     if !item.flags.any(ItemFlags::TRANSFER) {
         return Ok(());
     }
-    let head = SumHead::read(session.agreed.sum.len(), input)?;
+    let head = SumHead::read(session.agreed.sum.len(), mover_rsync::wire::sums::BLOCK_MAX, input)?;
     let path = find(decoded, number)
         .map(|(list, entry)| list.path(entry).to_vec())
         .ok_or_else(|| WireError::bad("no such file"))?;
@@ -298,7 +298,7 @@ fn request(session: &Session, number: u32, input: &mut &[u8], decoded: &mut Deco
     if !item.flags.any(ItemFlags::TRANSFER) {
         return Ok(());
     }
-    let head = SumHead::read(session.agreed.sum.len(), input)?;
+    let head = SumHead::read(session.agreed.sum.len(), mover_rsync::wire::sums::BLOCK_MAX, input)?;
     let path = find(decoded, number)
         .map(|(list, entry)| list.path(entry).to_vec())
         .ok_or_else(|| WireError::bad("no such file"))?;

@@ -56,6 +56,8 @@ pub enum SumKind {
     Md5,
     /// MD5; blocks end with the seed (peers before 3.1).
     Md5SeedLast,
+    /// Between two ends of ours: BLAKE3, cut to 128 bits, of whole files; XXH3 with 128 bits of blocks.
+    Blake3,
 }
 
 impl SumKind {
@@ -63,7 +65,7 @@ impl SumKind {
     #[allow(clippy::len_without_is_empty, reason = "a digest is never empty")]
     pub fn len(self) -> usize {
         match self {
-            Self::Xxh128 | Self::Md5 | Self::Md5SeedLast => 16,
+            Self::Xxh128 | Self::Md5 | Self::Md5SeedLast | Self::Blake3 => 16,
             Self::Xxh3 | Self::Xxh64 => 8,
         }
     }
@@ -72,7 +74,7 @@ impl SumKind {
     pub fn block(self, seed: i32, data: &[u8]) -> Sum {
         let wide = i64::from(seed).cast_unsigned();
         match self {
-            Self::Xxh128 => Sum::new(&xxh3_128_with_seed(data, wide).to_le_bytes()),
+            Self::Xxh128 | Self::Blake3 => Sum::new(&xxh3_128_with_seed(data, wide).to_le_bytes()),
             Self::Xxh3 => Sum::new(&xxh3_64_with_seed(data, wide).to_le_bytes()),
             Self::Xxh64 => Sum::new(&xxh64(data, wide).to_le_bytes()),
             Self::Md5 | Self::Md5SeedLast => {
@@ -95,6 +97,7 @@ impl SumKind {
             Self::Xxh3 => Whole::Xxh3(Box::new(Xxh3::new())),
             Self::Xxh64 => Whole::Xxh64(Xxh64::new(0)),
             Self::Md5 | Self::Md5SeedLast => Whole::Md5(Md5::new()),
+            Self::Blake3 => Whole::Blake3(Box::default()),
         }
     }
 }
@@ -109,6 +112,8 @@ pub enum Whole {
     Xxh64(Xxh64),
     /// MD5.
     Md5(Md5),
+    /// BLAKE3.
+    Blake3(Box<blake3::Hasher>),
 }
 
 impl Whole {
@@ -118,6 +123,7 @@ impl Whole {
             Self::Xxh128(state) | Self::Xxh3(state) => state.update(data),
             Self::Xxh64(state) => state.update(data),
             Self::Md5(state) => state.update(data),
+            Self::Blake3(state) => drop(state.update(data)),
         }
     }
 
@@ -140,6 +146,11 @@ impl Whole {
                 sum
             }
             Self::Md5(state) => Sum::new(&std::mem::take(state).finalize()),
+            Self::Blake3(state) => {
+                let sum = Sum::new(state.finalize().as_bytes());
+                state.reset();
+                sum
+            }
         }
     }
 }

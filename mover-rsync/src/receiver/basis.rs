@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use crate::delta::digest::SumKind;
@@ -11,6 +12,12 @@ use crate::wire::sums::SumHead;
 /// Read at once.
 const CHUNK: usize = 256 * 1024;
 
+/// What one thread sums up before its sums are sent.
+const PART: usize = 2 << 20;
+
+/// Threads at most.
+const THREADS: usize = 4;
+
 /// Appends the block sums of `file` to `out`, which `spill` empties from time to time. What lies beyond its end, when
 /// it shrank meanwhile, counts as zeros: the digest of the whole file finds out.
 pub(super) fn send_sums<E>(
@@ -18,25 +25,43 @@ pub(super) fn send_sums<E>(
     head: &SumHead,
     kind: SumKind,
     seed: i32,
-    buffer: &mut Vec<u8>,
     out: &mut Vec<u8>,
     mut spill: impl FnMut(&mut Vec<u8>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let block = head.block as usize;
-    let blocks = (CHUNK / block).max(1);
-    buffer.resize(blocks * block, 0);
-    let mut offset = 0;
-    while offset < head.len() {
-        let len = usize::try_from(head.len() - offset).unwrap_or(usize::MAX).min(buffer.len());
-        let filled = read(file, &mut buffer[..len], offset).unwrap_or(0);
-        buffer[filled..len].fill(0);
-        for part in buffer[..len].chunks(block) {
-            append_sums(head, kind, seed, part, out);
-        }
-        offset += len as u64;
+    let block = u64::from(head.block.max(1));
+    let part = (PART as u64 / block).max(1) * block;
+    let starts: Vec<u64> = (0..head.len().div_ceil(part)).map(|number| number * part).collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    for starts in starts.chunks(threads) {
+        let sums = |start: u64| part_sums(file, head, kind, seed, start..head.len().min(start + part));
+        let Some((first, others)) = starts.split_first() else { break };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = others.iter().map(|start| (scope.spawn(|| sums(*start)), *start)).collect();
+            out.append(&mut sums(*first));
+            for (other, start) in others {
+                // A thread that could not finish its work leaves it to this one.
+                out.append(&mut other.join().unwrap_or_else(|_| sums(start)));
+            }
+        });
         spill(out)?;
     }
     Ok(())
+}
+
+fn part_sums(file: &File, head: &SumHead, kind: SumKind, seed: i32, range: Range<u64>) -> Vec<u8> {
+    let block = head.block as usize;
+    let (mut buffer, mut out) = (vec![0; (CHUNK / block).max(1) * block], Vec::new());
+    let mut offset = range.start;
+    while offset < range.end {
+        let len = usize::try_from(range.end - offset).unwrap_or(usize::MAX).min(buffer.len());
+        let filled = read(file, &mut buffer[..len], offset).unwrap_or(0);
+        buffer[filled..len].fill(0);
+        for part in buffer[..len].chunks(block) {
+            append_sums(head, kind, seed, part, &mut out);
+        }
+        offset += len as u64;
+    }
+    out
 }
 
 /// Fills as much of `buf` as there is.

@@ -16,6 +16,7 @@ use super::delete::children_of;
 use super::generator::Generator;
 use super::links::Member;
 use super::{Context, basis};
+use crate::delta::digest::SumKind;
 use crate::directories::split;
 use crate::exit::Fatal;
 use crate::options::{Delete, Options};
@@ -347,8 +348,12 @@ impl<W: Write> Generator<'_, W> {
     }
 
     fn head(&self, size: u64, again: bool) -> SumHead {
-        let digest = self.context.terms.agreed.sum.len();
-        let head = SumHead::choose(size, digest, again);
+        let agreed = self.context.terms.agreed;
+        let digest = agreed.sum.len();
+        let head = match agreed.sum {
+            SumKind::Blake3 => SumHead::fine(size, again),
+            _ => SumHead::choose(size, digest, again),
+        };
         match self.context.terms.options.block_size {
             None => head,
             Some(block) => SumHead {
@@ -364,7 +369,7 @@ impl<W: Write> Generator<'_, W> {
         let (kind, seed) = (self.context.terms.agreed.sum, self.context.terms.agreed.seed);
         let out = &mut *self.out;
         let mut sums = Vec::new();
-        basis::send_sums(file, head, kind, seed, &mut self.buffer, &mut sums, |sums| {
+        basis::send_sums(file, head, kind, seed, &mut sums, |sums| {
             out.data().append(sums);
             out.flush_if_full()
         })?;

@@ -90,7 +90,6 @@ pub(super) struct Generator<'a, W: Write> {
     /// Something was changed, so that directories' times must be set at the end.
     pub(super) changed: bool,
     pub(super) stopped: bool,
-    pub(super) buffer: Vec<u8>,
 }
 
 impl<'a, W: Write> Generator<'a, W> {
@@ -115,7 +114,6 @@ impl<'a, W: Write> Generator<'a, W> {
             later: Vec::new(),
             changed: false,
             stopped: false,
-            buffer: Vec::new(),
         }
     }
 

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use volsync_common::dest::{Directory, Staged};
 use volsync_common::meta::Inode;
 use volsync_common::path::Shown;
-use volsync_common::walk::Kind;
+use volsync_common::walk::{Kind, Stat};
 
 use super::Context;
 use super::asked::Request;
@@ -275,18 +275,23 @@ impl<R: Read> Receiver<R> {
         again: bool,
         xattrs: Option<Xattrs>,
     ) -> Result<(), Fatal> {
-        if SumHead::read(self.context.terms.agreed.sum.len(), &mut self.input)? != head {
+        let agreed = self.context.terms.agreed;
+        if SumHead::read(agreed.sum.len(), agreed.largest_block(), &mut self.input)? != head {
             return Err(WireError::bad("an answer against another basis than the one that was sent").into());
         }
         let context = self.context.clone();
         let path = context.path(list.path(entry));
         let in_place = context.terms.options.inplace;
         let opened = self.dirs.parent(path).and_then(|(dir, name)| {
-            let basis = if head.is_empty() { None } else { Some(dir.open(name)?.0) };
+            let basis = if head.is_empty() { None } else { Some(dir.open(name)?) };
             Ok((Writing::begin(&dir, name, in_place)?, dir, name, basis))
         });
+        let mut before = None;
         let (writing, place, basis) = match opened {
-            Ok((writing, dir, name, basis)) => (Some(writing), Some((dir, name)), basis),
+            Ok((writing, dir, name, basis)) => {
+                before = basis.as_ref().map(|(_, stat)| *stat).filter(|_| !in_place);
+                (Some(writing), Some((dir, name)), basis.map(|(file, _)| file))
+            }
             Err(error) if is_full(&error) => return Err(full(path, &error)),
             Err(error) => {
                 context.problem(format_args!("cannot create {}: {error}", Shown(path)));
@@ -298,7 +303,9 @@ impl<R: Read> Receiver<R> {
             self.tell(Event::Done(ndx, false));
             return Ok(());
         };
-        let event = match came {
+        // Somebody else wrote to the old file meanwhile: that must not be lost in silence.
+        let written = before.is_some_and(|before| has_changed(&before, dir.stat(name).ok().flatten().as_ref()));
+        let event = match if written { Came::Wrong } else { came } {
             Came::Right => Event::Done(ndx, self.publish(writing, (&dir, name), entry, path, xattrs)?),
             Came::Wrong if again => {
                 let left = if in_place { "it is not what the source has" } else { "it was left as it was" };
@@ -393,6 +400,12 @@ impl<R: Read> Receiver<R> {
             }
         }
     }
+}
+
+/// Whether what stood there is something else by now, or was written to.
+fn has_changed(before: &Stat, now: Option<&Stat>) -> bool {
+    let told = |stat: &Stat| (stat.dev, stat.ino, stat.size, stat.mtime, stat.ctime);
+    now.map(told) != Some(told(before))
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -24,6 +24,9 @@ use crate::wire::ndx::Ndx;
 use crate::wire::token::{LITERAL_MAX, TokenWriter};
 use crate::wire::{WireError, xattr};
 
+/// The level of compression between two ends of ours, unless one is asked for.
+const FAST: i32 = 1;
+
 pub(super) struct Answers<'a> {
     source: &'a Source,
     list: FileList,
@@ -41,6 +44,8 @@ pub(super) struct Answers<'a> {
 impl<'a> Answers<'a> {
     pub(super) fn new(source: &'a Source, terms: &Terms, list: FileList) -> Result<Self, Fatal> {
         let Terms { options, agreed, .. } = terms;
+        // The receiving side takes any level; this one costs half.
+        let level = options.compress_level.or(agreed.native().then_some(FAST));
         Ok(Self {
             source,
             list,
@@ -48,7 +53,7 @@ impl<'a> Answers<'a> {
             dry_run: options.dry_run,
             in_place: options.inplace,
             dirs: Directories::new(Some(source.root.clone())),
-            tokens: TokenWriter::new(agreed.compression, agreed.protocol, options.compress_level)?,
+            tokens: TokenWriter::new(agreed.compression, agreed.protocol, level)?,
             whole: agreed.sum.whole(),
             matcher: Matcher::default(),
         })

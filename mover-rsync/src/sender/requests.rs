@@ -118,7 +118,7 @@ impl<R: Read> Requests<R> {
         let with_xattrs = self.xattrs && item.flags.any(ItemFlags::XATTR) && !left_out;
         let xattrs = if with_xattrs { Some(xattr::read_request(XATTRS_MAX, &mut self.input)?) } else { None };
         let basis = if item.flags.any(ItemFlags::TRANSFER) {
-            let head = SumHead::read(self.agreed.sum.len(), &mut self.input)?;
+            let head = SumHead::read(self.agreed.sum.len(), self.agreed.largest_block(), &mut self.input)?;
             let table = if head.is_empty() { None } else { Some(BlockTable::read(head, &mut self.input)?) };
             Some((head, table))
         } else {

@@ -5,6 +5,18 @@ use super::{Input, Output, WireError, bad};
 /// The largest block since protocol 30.
 pub const BLOCK_MAX: u32 = 1 << 17;
 
+/// The largest block between two ends of ours.
+pub const FINE_MAX: u32 = 1 << 24;
+
+/// Between two ends of ours a block is that of most file systems and databases, in files of any size ...
+const FINE: u32 = 4096;
+
+/// ... until there are so many of them: what is kept of them is bounded.
+const FINE_COUNT: u64 = 1 << 20;
+
+/// Bytes of each strong sum of fine blocks. Many blocks make chances, and the digest of the file finds the rest.
+const FINE_STRONG: u32 = 8;
+
 /// The smallest block that is chosen by itself.
 const BLOCK_MIN: u32 = 700;
 
@@ -32,14 +44,15 @@ impl SumHead {
         }
     }
 
-    /// Takes a head; `digest` is the length of the transfer's digest. What it describes fits an `i64`.
-    pub fn read(digest: usize, input: &mut impl Input) -> Result<Self, WireError> {
+    /// Takes a head; `digest` is the length of the transfer's digest, `largest` that of a block. What it describes fits an
+    /// `i64`.
+    pub fn read(digest: usize, largest: u32, input: &mut impl Input) -> Result<Self, WireError> {
         let [count, block, strong, remainder] = [input.int()?, input.int()?, input.int()?, input.int()?];
         let in_range = |value: i32, max: u32| u32::try_from(value).ok().filter(|value| *value <= max);
         let head = (|| {
             Some(Self {
                 count: in_range(count, i32::MAX.unsigned_abs())?,
-                block: in_range(block, BLOCK_MAX)?,
+                block: in_range(block, largest)?,
                 strong: in_range(strong, u32::try_from(digest).ok()?)?,
                 remainder: in_range(remainder, block.unsigned_abs())?,
             })
@@ -62,6 +75,21 @@ impl SumHead {
         let count = u32::try_from(len.div_ceil(block.into())).unwrap_or(u32::MAX);
         let remainder = u32::try_from(len % u64::from(block)).unwrap_or(0);
         Self { count, block, strong, remainder }
+    }
+
+    /// The head between two ends of ours: changes of single pages stay small whatever the size of the file.
+    pub fn fine(len: u64, full: bool) -> Self {
+        let coarse = Self::choose(len, STRONG_MAX as usize, full);
+        let least = len.div_ceil(FINE_COUNT).next_power_of_two().max(FINE.into());
+        let block = match u32::try_from(least) {
+            // Small files are cut as the reference does.
+            Ok(FINE) if coarse.block < FINE => return coarse,
+            Ok(block) => block.min(FINE_MAX),
+            Err(_) => FINE_MAX,
+        };
+        let count = u32::try_from(len.div_ceil(block.into())).unwrap_or(u32::MAX);
+        let remainder = u32::try_from(len % u64::from(block)).unwrap_or(0);
+        Self { count, block, strong: if full { STRONG_MAX } else { FINE_STRONG }, remainder }
     }
 
     /// Length of block `index`.
@@ -124,6 +152,17 @@ mod tests {
     }
 
     #[test]
+    fn fine_blocks_are_pages_until_there_are_too_many() {
+        for (len, block, strong) in
+            [(11_544, 700, 2), (1 << 30, 4096, 8), (1 << 32, 4096, 8), (1 << 40, 1 << 20, 8), (1 << 46, FINE_MAX, 8)]
+        {
+            let head = SumHead::fine(len, false);
+            assert_eq!((head.block, head.strong, head.len()), (block, strong, len));
+        }
+        assert_eq!((SumHead::fine(1 << 30, true).strong, SumHead::fine(0, false)), (16, SumHead::default()));
+    }
+
+    #[test]
     fn hostile_heads_are_refused() {
         let heads = [
             [1, 0, 2, 0],
@@ -136,7 +175,7 @@ mod tests {
         ];
         for head in heads {
             let bytes: Vec<u8> = head.iter().flat_map(|n: &i32| n.to_le_bytes()).collect();
-            assert!(SumHead::read(16, &mut &bytes[..]).is_err(), "{head:?}");
+            assert!(SumHead::read(16, BLOCK_MAX, &mut &bytes[..]).is_err(), "{head:?}");
         }
     }
 
@@ -146,13 +185,13 @@ mod tests {
             let head = SumHead::choose(len, digest, false);
             let mut out = Vec::new();
             head.write(&mut out);
-            prop_assert_eq!(SumHead::read(digest, &mut &out[..]).unwrap(), head);
+            prop_assert_eq!(SumHead::read(digest, BLOCK_MAX, &mut &out[..]).unwrap(), head);
             prop_assert_eq!(head.len(), len);
         }
 
         #[test]
         fn any_bytes_are_refused_or_make_sense(bytes in prop::collection::vec(any::<u8>(), 16)) {
-            if let Ok(head) = SumHead::read(16, &mut &bytes[..]) {
+            if let Ok(head) = SumHead::read(16, BLOCK_MAX, &mut &bytes[..]) {
                 prop_assert!(i64::try_from(head.len()).is_ok());
             }
         }
