@@ -5,15 +5,52 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
+use volsync_tests::devices::Mounted;
 use volsync_tests::peers;
 use volsync_tests::process::{Outcome, run};
 use volsync_tests::rsync::{End, PAIRS, Pair, Shell, assert_same, command_of, transfer};
 use volsync_tests::tree::Ignore;
-use volsync_tests::volume::{Random, plain, shell};
+use volsync_tests::volume::{Names, Random, awkward, plain, shell};
 use walkdir::WalkDir;
 
 fn contents(dir: &Path) -> String {
     format!("{}/", dir.display())
+}
+
+/// Copied, changed, and left alone, on each file system; in place too.
+#[test]
+fn xfs_ext4_and_tmpfs_hold_the_same() {
+    let remote = Shell::local();
+    let all = [("XFS", Mounted::xfs()), ("ext4", Mounted::ext4(64 << 20)), ("tmpfs", Mounted::tmpfs(64 << 20))];
+    for (name, mounted) in all {
+        let (source, destination) = (mounted.path().join("from"), mounted.path().join("to"));
+        for pair in PAIRS {
+            shell(mounted.path(), "rm -rf from to; mkdir from to");
+            awkward(&source, 61, Names::All);
+            shell(&source, "ln plain third; mknod null c 1 3; touch -h -d @999 null third .");
+            for options in ["-aHAXSx --delete", "-aHAXSx --delete", "-aHAXSx --delete --inplace"] {
+                let outcome = transfer(&remote, pair, options, &contents(&source), &destination);
+                assert_eq!(outcome.code(), 0, "{name} {pair:?}: {outcome}");
+                assert_same(&source, &destination, Ignore::default());
+                shell(&source, "rm -rf link-to-file hollow; echo x >> large; touch -h -d @5 large .");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_target_that_cannot_be_written_to_ends_with_an_error_and_stays() {
+    let remote = Shell::local();
+    for pair in PAIRS.into_iter().filter(|pair| pair.receiver() == End::Ours) {
+        let source = TempDir::new().unwrap();
+        plain(source.path(), 7, 5, 2, 0..100);
+        let mounted = Mounted::tmpfs(1 << 20);
+        fs::write(mounted.path().join("old"), "old").unwrap();
+        mounted.make_read_only();
+        let outcome = transfer(&remote, pair, "-a --delete", &contents(source.path()), mounted.path()).exits(23);
+        assert!(outcome.text().contains("Read-only file system"), "{outcome}");
+        assert_eq!(fs::read_dir(mounted.path()).unwrap().count(), 1);
+    }
 }
 
 /// What is damaged on the way.
@@ -96,11 +133,50 @@ fn is_killed_and_finished(pair: Pair, sender: &[String], receiver: &[String]) {
     let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     plain(source.path(), 8, 60, 6, 0..40_000);
     shell(source.path(), "ln d1/f1 d2/hard; ln -s x link; touch -h -d @999 link d* .");
+    shell(destination.path(), "mkdir -p gone/deep; for n in 1 2 3 4 5 6; do echo > gone/$n; echo > gone/deep/$n; done");
     let outcome = killed(pair, sender, receiver, source.path(), destination.path());
     assert_ne!(outcome.code(), 0, "{outcome}");
     assert_nothing_torn(source.path(), destination.path());
     killed(pair, &[], &[], source.path(), destination.path()).success();
     assert_same(source.path(), destination.path(), Ignore::default());
+}
+
+/// An end is killed at five places in each phase of its work, by the calls that one of its threads has made.
+fn five_times(phases: &[(&str, [u32; 5])], pairs: impl Fn(Pair) -> bool, receives: bool) {
+    for pair in PAIRS.into_iter().filter(|pair| pairs(*pair)) {
+        for (call, places) in phases {
+            for place in places {
+                let words = killer(&format!("{call}:signal=KILL:when={place}"));
+                let none: &[String] = &[];
+                let (sender, receiver) = if receives { (none, &words[..]) } else { (&words[..], none) };
+                is_killed_and_finished(pair, sender, receiver);
+            }
+        }
+    }
+}
+
+/// The stock program is at the other end, so that ours is once the server and once the client.
+#[test]
+fn a_receiver_that_is_killed_in_any_phase_is_made_good() {
+    let phases = [
+        ("mkdirat", [1, 2, 3, 4, 5]),
+        ("pwrite64", [1, 2, 20, 40, 55]),
+        ("renameat", [2, 3, 30, 45, 58]),
+        ("unlinkat", [1, 2, 5, 9, 14]),
+        ("utimensat", [1, 7, 33, 50, 58]),
+    ];
+    five_times(&phases, |pair| pair.receiver() == End::Ours && pair.sender() == End::Stock, true);
+}
+
+#[test]
+fn a_sender_that_is_killed_in_any_phase_is_made_good() {
+    let phases = [
+        ("getdents64", [1, 2, 3, 4, 5]),
+        ("llistxattr", [1, 8, 30, 50, 60]),
+        ("pread64", [1, 3, 17, 50, 59]),
+        ("write", [2, 3, 4, 5, 6]),
+    ];
+    five_times(&phases, |pair| pair.sender() == End::Ours && pair.receiver() == End::Stock, false);
 }
 
 #[test]

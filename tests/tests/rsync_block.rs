@@ -95,6 +95,45 @@ fn files_become_equal_whoever_is_at_the_other_end() {
     }
 }
 
+/// Five places in each phase of an end: reading what is there, and bringing it over.
+#[test]
+fn an_end_that_is_killed_in_any_phase_is_made_good() {
+    let bench = Bench::new();
+    let at = |name: &str| bench.dir.path().join(name);
+    let strace = peers::tool("strace");
+    let [old, new] = [3, 5].map(|seed| Random::new(seed).bytes(24_000_000));
+    let phases = [
+        (true, "pread64", [1, 2, 8, 40, 100]),
+        (false, "pread64", [1, 2, 4, 8, 12]),
+        (false, "pwrite64", [1, 2, 4, 6, 9]),
+    ];
+    for (sends, call, places) in phases {
+        for place in places {
+            fs::write(at("from"), &new).unwrap();
+            fs::write(at("to"), &old).unwrap();
+            let killer = at("killed");
+            let script = format!(
+                "#!/bin/sh\nexec {} -f -qq -o /dev/null --trace={call} --inject={call}:signal=KILL:when={place} {} \"$@\"\n",
+                strace.display(),
+                bench.program(End::Ours).display()
+            );
+            fs::write(&killer, script).unwrap();
+            fs::set_permissions(&killer, fs::Permissions::from_mode(0o755)).unwrap();
+            // The one that is killed is started by the remote shell.
+            let (from, to) = (at("from").display().to_string(), at("to").display().to_string());
+            let (from, to) = if sends { (format!("peer:{from}"), to) } else { (from, format!("peer:{to}")) };
+            let path = format!("{}:{}", bench.dir.path().display(), std::env::var("PATH").unwrap());
+            let mut command = Command::new(bench.program(End::Ours));
+            command.arg("--cmd-path").arg(&killer).args(["--no-compress", &from, &to]).env("PATH", path);
+            let outcome = run(&mut command);
+            assert_ne!(outcome.code(), 0, "{call} {place}: {outcome}");
+            assert!(fs::read(at("from")).unwrap() == new);
+            bench.copy([End::Ours, End::Ours], &from, &to).success();
+            assert!(fs::read(at("to")).unwrap() == new, "{call} {place}");
+        }
+    }
+}
+
 #[test]
 fn holes_of_a_file_stay_holes() {
     let bench = Bench::new();
