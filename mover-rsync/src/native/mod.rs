@@ -2,10 +2,10 @@
 //! what differs is listed.
 //!
 //! A client of ours marks the letters of what it can do (`e.LsfxCIvu_1`), which no other server looks at; a server of
-//! ours that sees the mark grants [`Compat::NATIVE`] and says the version right behind the seed. Then, before the file
-//! list:
+//! ours that sees the mark grants [`NATIVE`](crate::wire::handshake::Compat::NATIVE) and says the version right behind
+//! the seed. Then, before the file list:
 //!
-//! 1. The receiving side says what it would [judge](judge), the sender whether it sends a tree, and where that goes.
+//! 1. The receiving side says what it would [`judge`], the sender whether it sends a tree, and where that goes.
 //! 2. Both walk their trees at the same time. A directory has two digests: of the names in it with everything that is
 //!    judged, and of that together with everything below it ([`tree`]).
 //! 3. The receiving side tells the digests of its top; the sender asks for those below directories that differ, until
