@@ -2,7 +2,7 @@
 
 use super::{Place, documents::Documents, job::Transfer};
 use crate::{
-    api::{Destination, MoverResult, MoverStatus, Replication, Source, non_empty},
+    api::{Destination, MoverResult, Replication, Source, non_empty},
     machine::Method,
     objects::{
         copies::Copy,
@@ -14,7 +14,7 @@ use crate::{
     synced::Synced,
 };
 use jiff::Timestamp;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A kind that can be replicated here.
 pub(super) trait Local: Synced {
@@ -38,8 +38,20 @@ fn name_of<K: Local>(asked: &Replication<K>) -> &str {
     asked.metadata.name.as_deref().unwrap_or_default()
 }
 
-fn is_success(mover: &MoverStatus) -> bool {
-    mover.result == Some(MoverResult::Successful)
+/// Runs the mover, and keeps what it tells. Says whether it succeeded.
+async fn moved<K: Local>(
+    place: &Place,
+    documents: &Documents,
+    asked: &Replication<K>,
+    (direction, volume): (Direction, &Path),
+    remote: Remote<'_>,
+    status: &mut K::Status,
+) -> Result<bool, String> {
+    let name = format!("{}-{}", K::KIND, name_of(asked));
+    let mover = place.movers.run(&Transfer { name, direction, volume, remote }, documents).await?;
+    let success = mover.result == Some(MoverResult::Successful);
+    K::sync(status).latest_mover_status = Some(mover);
+    Ok(success)
 }
 
 fn text(error: &impl ToString) -> String {
@@ -65,12 +77,7 @@ impl Local for Source {
             Copy::Direct => volume,
             Copy::Clone | Copy::Snapshot => place.disk.snapshot(&volume, &names::copy(name_of(asked))).await?,
         };
-        let name = format!("{}-{}", <Self as crate::api::Kind>::KIND, name_of(asked));
-        let transfer = Transfer { name, direction: Direction::Source, volume: &data, remote };
-        let mover = place.movers.run(&transfer, documents).await?;
-        let success = is_success(&mover);
-        status.sync.latest_mover_status = Some(mover);
-        Ok(success)
+        moved(place, documents, asked, (Direction::Source, &data), remote, status).await
     }
 
     fn clean_up(place: &Place, asked: &Replication<Self>, _: &Self::Status) -> Result<(), String> {
@@ -93,12 +100,7 @@ impl Local for Destination {
         let remote = Remote::of(&rclone.rclone).map_err(|error| text(&error))?;
         let image = Image::of(rclone.volume.copy_method).map_err(|error| text(&error))?;
         let (claim, volume) = volume_of(place, asked)?;
-        let name = format!("{}-{}", <Self as crate::api::Kind>::KIND, name_of(asked));
-        let transfer = Transfer { name, direction: Direction::Destination, volume: &volume, remote };
-        let mover = place.movers.run(&transfer, documents).await?;
-        let success = is_success(&mover);
-        status.sync.latest_mover_status = Some(mover);
-        if !success {
+        if !moved(place, documents, asked, (Direction::Destination, &volume), remote, status).await? {
             return Ok(false);
         }
         status.latest_image = Some(match image {
