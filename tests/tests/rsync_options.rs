@@ -104,6 +104,35 @@ fn statistics_are_the_real_ones() {
     }
 }
 
+#[test]
+fn permissions_that_are_not_taken_over_stay_as_they_are() {
+    let remote = Shell::local();
+    for pair in PAIRS {
+        for options in ["-rlt", "-rlt --inplace", "-rltog", "-rltc"] {
+            let run = |pair: Pair| {
+                let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+                let files =
+                    "for mode in 0600 0644 0755 4755; do echo $0 > $mode; chmod $mode $mode; done; echo $0 > link";
+                shell(source.path(), &files.replace("$0", "new"));
+                shell(
+                    source.path(),
+                    "chmod 0644 0600; chmod 0600 0755; mkdir -m 0700 d; echo new > fresh; chmod 6777 fresh",
+                );
+                shell(
+                    destination.path(),
+                    &format!("{}; ln -sf 0600 link; mkdir -m 0750 d", files.replace("$0", "older")),
+                );
+                transfer(&remote, pair, options, &contents(source.path()), destination.path()).success();
+                destination
+            };
+            let (expected, found) = (run(stock(pair)), run(pair));
+            let ignore = Ignore { directory_times: true, file_times: true, ..Ignore::default() };
+            let different = Tree::of(expected.path()).diff(&Tree::of(found.path()), ignore);
+            assert!(different.is_empty(), "{pair:?} {options}: {different:?}");
+        }
+    }
+}
+
 /// What a filter may hide, spare and delete.
 fn filtered() -> (TempDir, TempDir) {
     let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());

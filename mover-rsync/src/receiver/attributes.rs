@@ -176,7 +176,8 @@ pub(super) struct NewXattrs<'a> {
 }
 
 /// Makes the attributes of `inode` those of `entry`, which is known as `path`; without `xattrs` the extended ones are
-/// left alone. What cannot be set is told, the rest is set.
+/// left alone. `standing` are the permission bits of the file that a new one replaces. What cannot be set is told, the
+/// rest is set.
 pub(super) fn apply(
     context: &Context,
     inode: &mut Inode,
@@ -184,6 +185,7 @@ pub(super) fn apply(
     path: &[u8],
     xattrs: Option<NewXattrs<'_>>,
     times: Times,
+    standing: Option<u32>,
 ) {
     let fresh = times == Times::Always;
     let failed = |what: &str, error: &dyn std::fmt::Display| {
@@ -202,7 +204,11 @@ pub(super) fn apply(
             failed("access lists", &error);
         }
     }
-    if let Err(error) = give_mode(context, inode, entry, fresh) {
+    // What is not taken from the source stays as it was, in another file too.
+    let kept = standing.filter(|_| !context.terms.options.perms);
+    if let Some(mode) = kept.or_else(|| wanted_mode(context, entry, fresh))
+        && let Err(error) = give_mode(context, inode, entry, mode)
+    {
         failed("permissions", &error);
     }
     if let Err(error) = give_times(context, inode, entry, times) {
@@ -274,8 +280,7 @@ fn give_acls(context: &Context, inode: &mut Inode, entry: &Entry) -> io::Result<
     inode.refresh()
 }
 
-fn give_mode(context: &Context, inode: &mut Inode, entry: &Entry, fresh: bool) -> io::Result<()> {
-    let Some(mode) = wanted_mode(context, entry, fresh) else { return Ok(()) };
+fn give_mode(context: &Context, inode: &mut Inode, entry: &Entry, mode: u32) -> io::Result<()> {
     // Without being root we must be able to work in our directories; the end sets what is wanted.
     let mode = if entry.is_dir() && !context.root { mode | 0o700 } else { mode };
     if inode.stat().mode & 0o7777 != mode {

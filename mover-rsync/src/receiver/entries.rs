@@ -193,7 +193,7 @@ impl<W: Write> Generator<'_, W> {
         let xattrs = entry.xattrs.as_deref().unwrap_or(&none);
         let new = NewXattrs { xattrs, old: None };
         let new = request.is_empty().then_some(new);
-        apply(&self.context, &mut inode, entry, path, new, times);
+        apply(&self.context, &mut inode, entry, path, new, times, None);
         Ok(())
     }
 

@@ -284,13 +284,14 @@ impl<R: Read> Receiver<R> {
         let in_place = context.terms.options.inplace;
         let opened = self.dirs.parent(path).and_then(|(dir, name)| {
             let basis = if head.is_empty() { None } else { Some(dir.open(name)?) };
-            Ok((Writing::begin(&dir, name, in_place)?, dir, name, basis))
+            let standing = standing(&context, &dir, name)?;
+            Ok((Writing::begin(&dir, name, in_place)?, (dir, name, standing), basis))
         });
         let mut before = None;
         let (writing, place, basis) = match opened {
-            Ok((writing, dir, name, basis)) => {
+            Ok((writing, place, basis)) => {
                 before = basis.as_ref().map(|(_, stat)| *stat).filter(|_| !in_place);
-                (Some(writing), Some((dir, name)), basis.map(|(file, _)| file))
+                (Some(writing), Some(place), basis.map(|(file, _)| file))
             }
             Err(error) if is_full(&error) => return Err(full(path, &error)),
             Err(error) => {
@@ -299,14 +300,14 @@ impl<R: Read> Receiver<R> {
             }
         };
         let came = self.tokens(path, &head, writing.as_ref(), basis)?;
-        let (Some(writing), Some((dir, name))) = (writing, place) else {
+        let (Some(writing), Some((dir, name, standing))) = (writing, place) else {
             self.tell(Event::Done(ndx, false));
             return Ok(());
         };
         // Somebody else wrote to the old file meanwhile: that must not be lost in silence.
         let written = before.is_some_and(|before| has_changed(&before, dir.stat(name).ok().flatten().as_ref()));
         let event = match if written { Came::Wrong } else { came } {
-            Came::Right => Event::Done(ndx, self.publish(writing, (&dir, name), entry, path, xattrs)?),
+            Came::Right => Event::Done(ndx, self.publish(writing, (&dir, name, standing), entry, path, xattrs)?),
             Came::Wrong if again => {
                 let left = if in_place { "it is not what the source has" } else { "it was left as it was" };
                 context.problem(format_args!("{} failed verification; {left}", Shown(path)));
@@ -378,7 +379,7 @@ impl<R: Read> Receiver<R> {
     fn publish(
         &mut self,
         writing: Writing,
-        (dir, name): (&Directory, &[u8]),
+        (dir, name, standing): (&Directory, &[u8], Option<u32>),
         entry: &Entry,
         path: &[u8],
         xattrs: Option<Xattrs>,
@@ -388,7 +389,7 @@ impl<R: Read> Receiver<R> {
             let mut inode = Inode::of(file.try_clone()?.into())?;
             let old = if xattrs.0.is_empty() { None } else { Inode::at(dir, name).ok() };
             let new = NewXattrs { xattrs: &xattrs, old: old.as_ref() };
-            apply(&self.context, &mut inode, entry, path, Some(new), Times::Always);
+            apply(&self.context, &mut inode, entry, path, Some(new), Times::Always, standing);
             if self.context.terms.options.fsync { Ok(rustix::fs::fsync(file)?) } else { Ok(()) }
         });
         match prepared.and_then(|()| writing.publish()) {
@@ -400,6 +401,14 @@ impl<R: Read> Receiver<R> {
             }
         }
     }
+}
+
+/// The permission bits of the file that stands there, where they are to stay.
+fn standing(context: &Context, dir: &Directory, name: &[u8]) -> io::Result<Option<u32>> {
+    if context.terms.options.perms {
+        return Ok(None);
+    }
+    Ok(dir.stat(name)?.filter(|stat| stat.kind() == Kind::File).map(|stat| stat.mode & 0o7777))
 }
 
 /// Whether what stood there is something else by now, or was written to.
