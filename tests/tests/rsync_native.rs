@@ -171,7 +171,8 @@ fn what_cannot_be_read_stops_deletions() {
             shell(destination.path(), "mkdir d7/surplus; echo > d8/surplus");
             let trace = format!("--trace={}", call.split(':').next().unwrap());
             let inject = format!("--inject={call}");
-            let before = [&strace, "-f", "-qq", "-o", "/dev/null", &trace, &inject];
+            // The threads of the sender, but not the other end, which may be its child.
+            let before = [&strace, "-f", "-b", "execve", "-qq", "-o", "/dev/null", &trace, &inject];
             let mut failing = command_of(&remote, pair, [&before, &[]], "-a --delete", &from, destination.path());
             let outcome = run(&mut failing).exits(23);
             assert!(destination.path().join("d7/surplus").is_dir(), "{call}: {outcome}");
