@@ -251,8 +251,10 @@ impl Executor {
     }
 }
 
+/// Ends once `deadline` has passed: at once where it has, which the timer, whose grain is a millisecond, would not.
 async fn until(deadline: Option<Instant>) {
     match deadline {
+        Some(deadline) if deadline <= Instant::now() => {}
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
