@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod args;
+mod batch;
 pub mod block;
 pub mod client;
 pub mod contract;

@@ -16,6 +16,7 @@ use crate::outcome::Outcome;
 use crate::receiver::{self, Target};
 use crate::sender::{self, Source};
 use crate::session::{Agreed, Start, Terms, farewell, give_up, serve};
+use crate::shell::widen_pipe;
 use crate::stream::{Demux, Mux, Timed};
 use crate::wire::filter;
 
@@ -43,6 +44,8 @@ fn on_standard_streams(args: &ServerArgs, root: Option<&Path>) -> Result<Outcome
     let own = |fd: io::Result<std::os::fd::OwnedFd>| fd.map(File::from).map_err(|error| no_stream(&error));
     let input = own(io::stdin().as_fd().try_clone_to_owned())?;
     let output = own(io::stdout().as_fd().try_clone_to_owned())?;
+    widen_pipe(&input);
+    widen_pipe(&output);
     let input = Demux::new(Timed::new(input, args.options.timeout));
     let mut out = Mux::new(output);
     let setting = Setting { root, start: Start::Exchange, numeric: args.options.numeric_ids };

@@ -199,6 +199,9 @@ pub fn serve(
     data.extend(version);
     out.flush()?;
     out.framed();
+    if version.is_some() {
+        out.widen();
+    }
     let protocol = start.hear(input)?;
     let agreed = agree(options, protocol, compat, Side::Server, input)?;
     Ok(Agreed { seed, ..agreed })
@@ -220,7 +223,10 @@ pub fn begin(
     out.framed();
     let agreed = agree(options, protocol, compat, Side::Client, input)?;
     let seed = input.int()?;
-    if compat.has(Compat::NATIVE) && !(1..=native::VERSION).contains(&input.byte()?) {
+    if compat.has(Compat::NATIVE) {
+        out.widen();
+    }
+    if compat.has(Compat::NATIVE) && !(native::OLDEST..=native::VERSION).contains(&input.byte()?) {
         return Err(WireError::bad("a native session that was not offered").into());
     }
     Ok(Agreed { seed, ..agreed })

@@ -1,6 +1,7 @@
 //! The connection to the other machine: a remote shell as a child process.
 
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -62,10 +63,23 @@ impl Remote {
             Fatal::Other(ExitCode::StartClient, format!("cannot start the remote shell {name}: {error}"))
         })?;
         match (child.stdin.take(), child.stdout.take()) {
-            (Some(to), Some(from)) => Ok(((to, from), Running(child))),
+            (Some(to), Some(from)) => {
+                widen_pipe(&to);
+                widen_pipe(&from);
+                Ok(((to, from), Running(child)))
+            }
             _ => Err(Fatal::Other(ExitCode::StartClient, "the remote shell has no streams".into())),
         }
     }
+}
+
+/// What a pipe may hold without privileges (`/proc/sys/fs/pipe-max-size`).
+const PIPE: usize = 1 << 20;
+
+/// Makes a pipe hold more than the usual 64 KiB, so that its two ends wait less often for each other. What is no pipe, or
+/// may not be larger, stays as it is.
+pub(crate) fn widen_pipe(pipe: impl AsFd) {
+    let _larger = rustix::pipe::fcntl_setpipe_size(pipe, PIPE);
 }
 
 /// The place before the colon and the path after it.

@@ -59,6 +59,18 @@ impl Directory {
         children(rustix::fs::openat(&*self.0, c".", flags, Mode::empty())?)
     }
 
+    /// Whether there is nothing in it but what is called `but`.
+    pub fn holds_only(&self, but: &[u8]) -> io::Result<bool> {
+        for child in rustix::fs::Dir::read_from(&*self.0)? {
+            let child = child?;
+            let name = child.file_name().to_bytes();
+            if ![b".", &b".."[..], but].contains(&name) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Names of the extended attributes of what is called `name`, those of access lists among them; in one call where
     /// /proc is there.
     pub fn xattr_names(&self, name: &[u8]) -> io::Result<Vec<Vec<u8>>> {
@@ -257,6 +269,16 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = Dest::open(temp.path(), DestOptions::default()).unwrap().directory(None).unwrap();
         (temp, dir)
+    }
+
+    #[test]
+    fn a_directory_is_empty_but_for_one_name() {
+        let (temp, dir) = directory();
+        assert!(dir.holds_only(b"x").unwrap());
+        fs::create_dir(temp.path().join("x")).unwrap();
+        assert!(dir.holds_only(b"x").unwrap() && !dir.holds_only(b"y").unwrap());
+        fs::write(temp.path().join(".z"), b"").unwrap();
+        assert!(!dir.holds_only(b"x").unwrap());
     }
 
     fn names(dir: &Directory) -> Vec<String> {

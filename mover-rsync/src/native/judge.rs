@@ -41,6 +41,8 @@ pub(super) mod flag {
     pub(in super::super) const ROOT: u16 = 1 << 10;
     /// Owners and groups are mapped by their names.
     pub(in super::super) const NAMES: u16 = 1 << 11;
+    /// There is nothing at the receiving side: the list tells everything.
+    pub(in super::super) const NOTHING: u16 = 1 << 12;
 }
 
 /// What is known of an entry.
@@ -79,6 +81,11 @@ impl Judge {
         let own_group = groups.first().map(|gid| ids.group(*gid)).unwrap_or_default();
         let groups = if root { BTreeSet::new() } else { groups.iter().map(|gid| ids.group(*gid)).collect() };
         Self { groups, own_group, ..judge }
+    }
+
+    /// Of a receiving side that has nothing yet.
+    pub(super) fn of_nothing(self) -> Self {
+        Self { flags: self.flags | flag::NOTHING, ..self }
     }
 
     pub(super) fn has(&self, flags: u16) -> bool {

@@ -9,7 +9,7 @@ use volsync_common::dest::{Dest, DestOptions};
 use volsync_common::path::RelPath;
 use volsync_common::walk::{Kind, Stat};
 
-use super::judge::{Judge, Recorder};
+use super::judge::{Judge, Recorder, flag};
 use super::plan::{Plan, Search};
 use super::scan::{Scan, ScanError, Ticks, Whole};
 use super::tree::Tree;
@@ -27,6 +27,9 @@ use crate::wire::WireError;
 
 /// Directories that are told in one answer without having been asked for: a small tree takes one answer.
 const UNASKED: usize = 64;
+
+/// What a new file system has.
+const LOST_AND_FOUND: &[u8] = b"lost+found";
 
 /// Failures that are remembered, so that they are not told twice.
 const REMEMBERED: usize = 10_000;
@@ -64,7 +67,7 @@ pub(crate) fn send<R: Read, W: Write>(
     out.flush()?;
     let judge = Judge::read(input)?;
     let mut comparison = Comparison::default();
-    if !goes_on {
+    if !goes_on || judge.has(flag::NOTHING) {
         return Ok(comparison);
     }
     let recorder = Recorder { judge, accounts: accounts.clone(), here: false };
@@ -129,6 +132,8 @@ pub(crate) fn receive<R: Read, W: Write>(
     groups.reverse();
     let root = rustix::process::geteuid().is_root();
     let judge = Judge::new(&terms.options, root, !ids.is_numeric(), &groups, &accounts);
+    let nothing = has_nothing(target);
+    let judge = if nothing { judge.of_nothing() } else { judge };
     judge.write(out.data());
     out.flush()?;
     let begin = Begin::read(input)?;
@@ -136,6 +141,9 @@ pub(crate) fn receive<R: Read, W: Write>(
     // A server may look at nothing else than what it was asked for.
     if requested.is_some_and(|requested| requested != root) {
         return Err(WireError::bad("a tree that nobody asked for").into());
+    }
+    if nothing {
+        return Ok(None);
     }
     let recorder = Recorder { judge, accounts, here: true };
     let tree = tree(target, terms, &begin, &root, &recorder, out)?;
@@ -147,6 +155,12 @@ pub(crate) fn receive<R: Read, W: Write>(
         wire::read_question(0, input)?;
     }
     Ok(Some(Whole::read(input)?))
+}
+
+/// Whether there is nothing that a tree could be compared with.
+fn has_nothing(target: &Target) -> bool {
+    let Some(dest) = target.existing() else { return true };
+    dest.directory(None).and_then(|dir| dir.holds_only(LOST_AND_FOUND)).unwrap_or(false)
 }
 
 /// What is there already; `None` if nothing can be compared.

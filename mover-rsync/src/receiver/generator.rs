@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use volsync_common::path::Shown;
@@ -15,6 +15,7 @@ use volsync_common::path::Shown;
 use super::Context;
 use super::delete::Surplus;
 use super::links::Groups;
+use crate::batch::Things;
 use crate::directories::Directories;
 use crate::exit::Fatal;
 use crate::options::Delete;
@@ -68,7 +69,7 @@ pub(super) struct Dir {
 
 pub(super) struct Generator<'a, W: Write> {
     pub(super) context: Arc<Context>,
-    events: Receiver<Event>,
+    events: Things<Event>,
     pub(super) out: &'a mut Mux<W>,
     pub(super) ndx: NdxState,
     pub(super) dirs: Directories,
@@ -93,7 +94,7 @@ pub(super) struct Generator<'a, W: Write> {
 }
 
 impl<'a, W: Write> Generator<'a, W> {
-    pub(super) fn new(context: Arc<Context>, events: Receiver<Event>, out: &'a mut Mux<W>) -> Self {
+    pub(super) fn new(context: Arc<Context>, events: Things<Event>, out: &'a mut Mux<W>) -> Self {
         let dirs = Directories::new(context.dest.clone());
         Self {
             context,
@@ -127,7 +128,7 @@ impl<'a, W: Write> Generator<'a, W> {
             // The sender has some time to read that and close: the thread drains the connection, and its end closes
             // the channel.
             let deadline = Instant::now() + FAREWELL;
-            while self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
+            while self.events.next(Some(deadline.saturating_duration_since(Instant::now()))).is_ok() {}
         }
         outcome
     }
@@ -248,7 +249,7 @@ impl<'a, W: Write> Generator<'a, W> {
     /// Handles what has happened, without waiting.
     pub(super) fn poll(&mut self) -> Result<(), Fatal> {
         loop {
-            match self.events.try_recv() {
+            match self.events.try_next() {
                 Ok(event) => self.handle(event)?,
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Disconnected) => return Err(WireError::Ended.into()),
@@ -260,12 +261,8 @@ impl<'a, W: Write> Generator<'a, W> {
     fn wait(&mut self) -> Result<(), Fatal> {
         self.out.flush()?;
         let half = self.context.terms.options.timeout.div_ceil(2);
-        if half == 0 {
-            // The receiver's thread always ends with an event, and its connection has keep-alives of its own.
-            let event = self.events.recv().map_err(|_| WireError::Ended)?;
-            return self.handle(event);
-        }
-        match self.events.recv_timeout(Duration::from_secs(half)) {
+        // Without a limit the receiver's thread still ends with an event, and its connection has keep-alives of its own.
+        match self.events.next((half > 0).then(|| Duration::from_secs(half))) {
             Ok(event) => self.handle(event),
             Err(RecvTimeoutError::Timeout) => Ok(self.out.keep_alive()?),
             Err(RecvTimeoutError::Disconnected) => Err(WireError::Ended.into()),

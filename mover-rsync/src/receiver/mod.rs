@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use volsync_common::dest::Dest;
 
 use crate::accounts::IdMap;
+use crate::batch::{Batches, Things};
 use crate::exit::{ExitCode, Fatal};
 use crate::native;
 use crate::outcome::Outcome;
@@ -127,6 +128,7 @@ pub fn run<R: Read + Send + 'static, W: Write>(
     out: &mut Mux<W>,
 ) -> Result<Outcome, Fatal> {
     let (sender, events) = mpsc::channel();
+    let (sender, events) = (Batches::new(sender), Things::new(events));
     let troubles = Arc::<Troubles>::default();
     input.framed(handler(terms.side(), troubles.clone(), sender.clone()));
     // A server lists nothing before it has the filter rules.
@@ -164,12 +166,12 @@ pub(crate) fn own_groups() -> Vec<u32> {
 }
 
 /// What is done with messages, in the receiver's thread.
-fn handler(side: Side, troubles: Arc<Troubles>, events: mpsc::Sender<Event>) -> crate::stream::Handler {
+fn handler(side: Side, troubles: Arc<Troubles>, events: receive::Events) -> crate::stream::Handler {
     Box::new(move |message| {
         match message {
             Message::IoError(bits) => drop(troubles.io_error.fetch_or(bits, Ordering::Relaxed)),
             // The generator may be gone already; then nobody waits for the file.
-            Message::NoSend(ndx) => drop(events.send(Event::NoSend(ndx))),
+            Message::NoSend(ndx) => drop(events.push(Event::NoSend(ndx), false)),
             Message::Text { tag, text } => {
                 if tag == Tag::ErrorXfer {
                     troubles.failed.store(true, Ordering::Relaxed);

@@ -18,6 +18,7 @@ use super::basis::Blocks;
 use super::content::Content;
 use super::generator::Event;
 use super::lists::{Lists, Part};
+use crate::batch::Batches;
 use crate::delta::digest::{Sum, Whole};
 use crate::directories::Directories;
 use crate::exit::{ExitCode, Fatal};
@@ -34,10 +35,13 @@ use crate::wire::token::{Token, TokenReader};
 use crate::wire::xattr::{self, Xattrs};
 use crate::wire::{Input, WireError};
 
+/// Where the generator hears what happened.
+pub(super) type Events = Batches<Event, Sender<Vec<Event>>>;
+
 pub(super) struct Receiver<R> {
     context: Arc<Context>,
     input: Demux<R>,
-    events: Sender<Event>,
+    events: Events,
     ndx: NdxState,
     tokens: TokenReader,
     whole: Whole,
@@ -93,13 +97,10 @@ enum Came {
 }
 
 impl<R: Read> Receiver<R> {
-    pub(super) fn new(
-        context: Arc<Context>,
-        input: Demux<R>,
-        events: Sender<Event>,
-        lists: Lists,
-    ) -> Result<Self, Fatal> {
+    pub(super) fn new(context: Arc<Context>, mut input: Demux<R>, events: Events, lists: Lists) -> Result<Self, Fatal> {
         let agreed = context.terms.agreed;
+        let told = events.clone();
+        input.before_waiting(Box::new(move || told.hand_over()));
         Ok(Self {
             input,
             events,
@@ -127,7 +128,8 @@ impl<R: Read> Receiver<R> {
 
     /// The generator may have ended already, after an error of its own.
     fn tell(&self, event: Event) {
-        let _gone = self.events.send(event);
+        let urgent = !matches!(event, Event::Done(..));
+        let _gone = self.events.push(event, urgent);
     }
 
     fn session(&mut self, first: Part) -> Result<(), Fatal> {

@@ -15,11 +15,13 @@ mod source;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 pub(crate) use list::{kept, travelling};
 pub use source::Source;
 
 use crate::accounts::Accounts;
+use crate::batch::{Batches, Things};
 use crate::exit::{ExitCode, Fatal};
 use crate::native;
 use crate::outcome::Outcome;
@@ -34,8 +36,8 @@ use answer::Answers;
 use list::Listing;
 use requests::{Heard, Requests};
 
-/// Requests that are read ahead. Each may have block sums of a few MiB.
-const AHEAD: usize = 64;
+/// Batches of requests that are read ahead. Of each only the last request may have block sums, of a few MiB.
+const AHEAD: usize = 8;
 
 /// Sends `source` after the handshake and the filter rules.
 pub fn run<R: Read + Send + 'static, W: Write>(
@@ -46,6 +48,7 @@ pub fn run<R: Read + Send + 'static, W: Write>(
     out: &mut Mux<W>,
 ) -> Result<Outcome, Fatal> {
     let (sender, heard) = mpsc::sync_channel(AHEAD);
+    let (sender, heard) = (Batches::new(sender), Things::new(heard));
     let (messages, side) = (sender.clone(), terms.side());
     input.framed(Box::new(move |message| requests::heard(message, side, &messages)));
     let received = input.received();
@@ -64,7 +67,7 @@ pub fn run<R: Read + Send + 'static, W: Write>(
 
 struct Session<'a> {
     terms: &'a Terms,
-    heard: mpsc::Receiver<Heard>,
+    heard: Things<Heard>,
     /// Bytes that came.
     received: Arc<AtomicU64>,
     ndx: NdxState,
@@ -169,18 +172,16 @@ impl Session<'_> {
 
     /// What comes next; everything gathered is sent before waiting for it.
     fn next<W: Write>(&mut self, out: &mut Mux<W>) -> Result<Heard, Fatal> {
-        if let Ok(heard) = self.heard.try_recv() {
+        if let Ok(heard) = self.heard.try_next() {
             return Ok(heard);
         }
         out.flush()?;
         let ended = || Fatal::from(WireError::Ended);
         let half = self.terms.options.timeout.div_ceil(2);
-        if half == 0 {
-            // The reading thread always ends with a word, and the connection has keep-alives of its own.
-            return self.heard.recv().map_err(|_| ended());
-        }
+        // Without a limit the reading thread still ends with a word, and the connection has keep-alives of its own.
+        let limit = (half > 0).then(|| Duration::from_secs(half));
         loop {
-            match self.heard.recv_timeout(std::time::Duration::from_secs(half)) {
+            match self.heard.next(limit) {
                 Ok(heard) => return Ok(heard),
                 Err(mpsc::RecvTimeoutError::Timeout) => out.keep_alive()?,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Err(ended()),

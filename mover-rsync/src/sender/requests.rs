@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::sync::mpsc::SyncSender;
 
+use crate::batch::Batches;
 use crate::delta::matcher::BlockTable;
 use crate::exit::Fatal;
 use crate::session::{Agreed, Terms};
@@ -48,8 +49,11 @@ pub(super) enum Heard {
     Ended(Fatal),
 }
 
+/// Where it is told.
+pub(super) type Told = Batches<Heard, SyncSender<Vec<Heard>>>;
+
 /// What is done with messages, in this thread.
-pub(super) fn heard(message: Message, side: Side, to: &SyncSender<Heard>) -> Result<(), WireError> {
+pub(super) fn heard(message: Message, side: Side, to: &Told) -> Result<(), WireError> {
     let heard = match message {
         Message::Deleted(path) => Heard::Deleted(path),
         Message::IoError(bits) => Heard::IoError(bits),
@@ -64,12 +68,12 @@ pub(super) fn heard(message: Message, side: Side, to: &SyncSender<Heard>) -> Res
         Message::NoSend(_) => return Err(WireError::bad("a refusal to send from the receiving side")),
         Message::Noop | Message::IoTimeout(_) | Message::Success(_) => return Ok(()),
     };
-    to.send(heard).map_err(|_| WireError::Ended)
+    if to.push(heard, false) { Ok(()) } else { Err(WireError::Ended) }
 }
 
 pub(super) struct Requests<R> {
     input: Demux<R>,
-    to: SyncSender<Heard>,
+    to: Told,
     ndx: NdxState,
     agreed: Agreed,
     xattrs: bool,
@@ -78,7 +82,9 @@ pub(super) struct Requests<R> {
 }
 
 impl<R: Read> Requests<R> {
-    pub(super) fn new(terms: &Terms, input: Demux<R>, to: SyncSender<Heard>) -> Self {
+    pub(super) fn new(terms: &Terms, mut input: Demux<R>, to: Told) -> Self {
+        let told = to.clone();
+        input.before_waiting(Box::new(move || told.hand_over()));
         let Terms { options, agreed, .. } = terms;
         let (xattrs, dry_run) = (options.xattrs, options.dry_run);
         Self { input, to, ndx: NdxState::default(), agreed: *agreed, xattrs, dry_run }
@@ -92,8 +98,10 @@ impl<R: Read> Requests<R> {
             let heard = self.next().unwrap_or_else(|error| Heard::Ended(error.into()));
             let ended = matches!(heard, Heard::Ended(_));
             left -= u32::from(matches!(heard, Heard::Done));
+            // Block sums are large: few of them are read ahead.
+            let large = matches!(&heard, Heard::Item(request) if matches!(request.basis, Some((_, Some(_)))));
             // Whoever does not listen any more has ended by itself.
-            if self.to.send(heard).is_err() || ended {
+            if !self.to.push(heard, large || ended || left == 0) || ended {
                 return;
             }
         }

@@ -17,6 +17,9 @@ const BUFFER: usize = 128 * 1024;
 /// What is to be done with messages as they come.
 pub type Handler = Box<dyn FnMut(Message) -> Result<(), WireError> + Send>;
 
+/// What is to be done before more is waited for.
+pub(crate) type Waiting = Box<dyn FnMut() + Send>;
+
 /// A stream whose frames are taken off. Messages go to the handler at once, even in the middle of a value.
 pub struct Demux<R> {
     source: R,
@@ -27,6 +30,7 @@ pub struct Demux<R> {
     frame: usize,
     framed: bool,
     handler: Handler,
+    waiting: Option<Waiting>,
     received: Arc<AtomicU64>,
 }
 
@@ -41,6 +45,7 @@ impl<R: Read> Demux<R> {
             frame: usize::MAX,
             framed: false,
             handler: Box::new(|_| Ok(())),
+            waiting: None,
             received: Arc::default(),
         }
     }
@@ -51,6 +56,11 @@ impl<R: Read> Demux<R> {
             self.frame = 0;
         }
         self.handler = handler;
+    }
+
+    /// From here on does something each time before it waits for bytes.
+    pub(crate) fn before_waiting(&mut self, waiting: Waiting) {
+        self.waiting = Some(waiting);
     }
 
     /// Where bytes come from.
@@ -84,6 +94,9 @@ impl<R: Read> Demux<R> {
     }
 
     fn fill(&mut self) -> Result<(), WireError> {
+        if let Some(waiting) = &mut self.waiting {
+            waiting();
+        }
         loop {
             match self.source.read(&mut self.buffer) {
                 Ok(0) => return Err(WireError::Ended),

@@ -9,6 +9,9 @@ use crate::wire::frame::{HEADER, Message, Tag, header};
 /// Sent when this much has gathered. Stock peers write frames below 64 KiB themselves.
 const FULL: usize = 32 * 1024;
 
+/// Sent when this much has gathered for an end of ours, which reads as much at once.
+const FULL_WIDE: usize = 128 * 1024;
+
 /// A stream that gathers values and messages and sends them in frames.
 #[derive(Debug)]
 pub struct Mux<W> {
@@ -17,6 +20,8 @@ pub struct Mux<W> {
     buffer: Vec<u8>,
     /// Where that header stands.
     open: usize,
+    /// Sent when so much has gathered.
+    full: usize,
     framed: bool,
     written: u64,
     pace: Option<Pace>,
@@ -53,7 +58,7 @@ impl<W: Write> Mux<W> {
     pub fn new(sink: W) -> Self {
         let mut buffer = Vec::with_capacity(2 * FULL);
         buffer.resize(HEADER, 0);
-        Self { sink, buffer, open: 0, framed: false, written: 0, pace: None, carries_errors: false }
+        Self { sink, buffer, open: 0, full: FULL, framed: false, written: 0, pace: None, carries_errors: false }
     }
 
     /// Keeps below `rate` KiB a second on average; 0 is without limit.
@@ -77,6 +82,11 @@ impl<W: Write> Mux<W> {
         self.framed = true;
     }
 
+    /// The peer is ours: fewer and longer frames.
+    pub fn widen(&mut self) {
+        self.full = FULL_WIDE;
+    }
+
     /// Where values are appended to.
     pub fn data(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
@@ -89,7 +99,7 @@ impl<W: Write> Mux<W> {
 
     /// Sends what was gathered if it is a lot.
     pub fn flush_if_full(&mut self) -> Result<(), WireError> {
-        if self.buffer.len() < FULL { Ok(()) } else { self.flush() }
+        if self.buffer.len() < self.full { Ok(()) } else { self.flush() }
     }
 
     /// Sends what was gathered.

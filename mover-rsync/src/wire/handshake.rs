@@ -85,7 +85,7 @@ impl Compat {
 /// The capability letters of a client of ours behind `e.`, with the mark that only a server of ours looks at; `i` only
 /// if it can take or send segments.
 pub fn capabilities(segments: bool) -> &'static str {
-    if segments { "iLsfxCIvu_1" } else { "LsfxCIvu_1" }
+    if segments { "iLsfxCIvu_2" } else { "LsfxCIvu_2" }
 }
 
 /// How file contents are compressed.
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(Compat::granted(b"iLsfxCIvu", true), Compat(0x1ff & !Compat::SYMLINK_ICONV));
         assert_eq!(Compat::granted(b"iLsf", false), Compat(0x00a));
         assert_eq!(Compat::granted(b"", true), Compat(0x002));
-        assert_eq!(Compat::granted(b"Lsf_1", false), Compat(0x00a | Compat::NATIVE));
+        assert_eq!(Compat::granted(b"Lsf_2", false), Compat(0x00a | Compat::NATIVE));
     }
 
     fn sum(side: Side, offer: &[u8]) -> Option<SumKind> {
