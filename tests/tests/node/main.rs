@@ -14,3 +14,4 @@ mod metrics;
 mod rclone;
 mod rsync;
 mod upstream;
+mod wishes;

@@ -56,7 +56,7 @@ fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({ "apiVersion": "volsync.backube/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec })
 }
 
-fn merged(one: &Value, other: &Value) -> Value {
+pub(crate) fn merged(one: &Value, other: &Value) -> Value {
     let mut merged = one.clone();
     for (key, value) in other.as_object().unwrap() {
         merged[key] = value.clone();
