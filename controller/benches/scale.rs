@@ -19,7 +19,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource,
-    api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+    api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -158,8 +158,9 @@ where
 }
 
 async fn versions(client: &Client) -> Vec<Option<String>> {
-    let all = Api::<ReplicationSource>::namespaced(client.clone(), NAMESPACE).list(&kube::api::ListParams::default());
-    all.await.unwrap().items.into_iter().map(|one| one.metadata.resource_version).collect()
+    let sources = Api::<ReplicationSource>::namespaced(client.clone(), NAMESPACE);
+    let all = sources.list(&ListParams::default()).await.unwrap();
+    all.items.into_iter().map(|one| one.metadata.resource_version).collect()
 }
 
 /// Sets another tag. Gives the time from the event of that to the event of the sync that starts.
@@ -206,7 +207,7 @@ async fn schedules(client: &Client, many: usize, count: usize) -> f64 {
     };
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let all = sources.list(&kube::api::ListParams::default()).await.unwrap();
+        let all = sources.list(&ListParams::default()).await.unwrap();
         let now = Timestamp::now().as_second();
         if all.items.iter().filter(|one| started(one)).count() >= many {
             // Starts are kept in whole seconds.
