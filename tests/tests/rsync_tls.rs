@@ -504,7 +504,8 @@ fn contents() -> [Vec<u8>; 2] {
 
 impl Pair {
     fn block(&self, role: &str, device: &Path, tmp: &Path) -> Command {
-        let mut command = self.mover(role, Path::new("/does/not/exist"), tmp);
+        // As in an image, there is a directory to mount over, too.
+        let mut command = self.mover(role, tmp, tmp);
         command.arg("--block").arg(device);
         command
     }

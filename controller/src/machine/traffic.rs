@@ -38,7 +38,7 @@ pub fn progress(method: Method, log: &str) -> Option<Progress> {
     }
     let mut found = None;
     for line in log.lines() {
-        match transferred(line) {
+        match transferred(line).or_else(|| one_line(line)) {
             Some(Count::Bytes(done, planned)) => {
                 let of = |bytes| Traffic { bytes, files: 0 };
                 found = Some(Progress { done: of(done), planned: of(planned) });
@@ -102,6 +102,16 @@ fn transferred(line: &str) -> Option<Count> {
         (Some(done), Some(planned)) => Some(Count::Bytes(done, planned)),
         _ => Some(Count::Files(done.parse().ok()?, planned.parse().ok()?)),
     }
+}
+
+/// Reads `… INFO  : 2026/11/29 11:08:35 -    9 MiB / 20 MiB, 45%, 506.250 KiB/s, ETA 22s`, which movers of VolSync log on
+/// their way.
+fn one_line(line: &str) -> Option<Count> {
+    let (numbers, rest) = line.split_once(',')?;
+    let (done, planned) = numbers.rsplit_once(" / ")?;
+    let (before, unit) = done.rsplit_once(' ')?;
+    let number = before.rsplit(' ').next()?;
+    rest.contains(", ETA ").then_some(Count::Bytes(size(&format!("{number} {unit}"))?, size(planned)?))
 }
 
 const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -174,6 +184,13 @@ mod tests {
         let whole = [PUSH, PERMISSIONS].concat();
         assert_eq!(progress(Method::Rclone, &whole).map(|found| found.done), Some(traffic(114, 1)));
         assert_eq!(progress(Method::Rclone, "Transferred: 1 / 2, 50%\n"), None, "the first half was cut off");
+        for date in ["", "2026/11/29 11:08:35 - "] {
+            let line =
+                format!("2026/11/29 11:08:35 INFO  : {date}        9 MiB / 20 MiB, 45%, 506.250 KiB/s, ETA 22s\n");
+            let expect = Progress { done: traffic(9 << 20, 0), planned: traffic(20 << 20, 0) };
+            assert_eq!(progress(Method::Rclone, &line), Some(expect), "{line}");
+        }
+        assert_eq!(progress(Method::Rclone, "2026/11/29 DEBUG : 1 B / 2 B, x: unchanged\n"), None);
         assert_eq!(progress(Method::Rsync, PUSH), None);
     }
 

@@ -53,14 +53,13 @@ pub enum Volume {
 }
 
 impl Layout {
-    /// What there is.
+    /// What there is. A device counts more than a directory: images may have an empty one to mount over.
     pub fn volume(&self) -> Option<Volume> {
         use std::os::unix::fs::FileTypeExt as _;
-        if self.data.is_dir() {
-            return Some(Volume::Filesystem);
+        if std::fs::metadata(&self.block).is_ok_and(|meta| meta.file_type().is_block_device()) {
+            return Some(Volume::Block);
         }
-        let device = std::fs::metadata(&self.block).is_ok_and(|meta| meta.file_type().is_block_device());
-        device.then_some(Volume::Block)
+        self.data.is_dir().then_some(Volume::Filesystem)
     }
 }
 

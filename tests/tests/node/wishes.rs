@@ -17,10 +17,10 @@ fn a_copy_waits_for_its_trigger_and_a_long_name_shows_how_far_it_is() {
     let cluster = Cluster::take();
     operator::ours(&cluster);
     let namespace = cluster.namespace("wishes", &json!({}));
-    // Slow enough to be looked at on its way: 20 MiB at 1 MiB/s.
+    // Slow enough to be looked at on its way: 16 MiB at 1 MiB/s.
     minio::start(&namespace, &[("RCLONE_BWLIMIT", "1M"), ("RCLONE_STATS", "1s")]);
     let data = namespace.claim("data", &json!(null));
-    fill_plainly(&data, 20, 1 << 20);
+    fill_plainly(&data, 16, 1 << 20);
     namespace.kubectl(&["annotate", "pvc/data", "volsync.backube/use-copy-trigger="]);
 
     let name = format!("source-{}", "x".repeat(93));
@@ -42,6 +42,7 @@ fn a_copy_waits_for_its_trigger_and_a_long_name_shows_how_far_it_is() {
     namespace.wait_until("pvc/data", &format!("{LATEST}status"), "Completed");
     namespace.wait_until("pvc/data", &format!("{LATEST}trigger"), "first");
 
+    namespace.kubectl(&["patch", "secret/remote", "--type=merge", "-p", r#"{"data":{"RCLONE_BWLIMIT":null}}"#]);
     let options = merged(&options, &json!({ "cleanupTempPVC": true }));
     let mut wanted = destination("rclone", &trigger, &options);
     wanted["metadata"]["name"] = json!(name);
