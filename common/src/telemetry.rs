@@ -33,6 +33,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 pub use format::{BadFormat, Format};
 pub(crate) use log::Bars;
 pub use log::Log;
+pub use zone::local as local_zone;
 
 /// Crates whose events are ours, by the beginning of their names.
 const OURS: [&str; 3] = ["volsync", "mover", "controller"];

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -21,7 +21,7 @@ use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::receiver::{self, Target};
 use crate::report::{self, Screen, Traffic};
-use crate::sender::{self, Source};
+use crate::sender::{self, Sources};
 use crate::server::ids;
 use crate::session::{MadeLinks, Start, Terms, begin};
 use crate::shell;
@@ -62,6 +62,8 @@ struct Job<'a> {
     options: Options,
     filter: Filter,
     remote: Remote,
+    /// What is named there.
+    paths: Vec<Vec<u8>>,
     local: Local,
     made_links: Option<MadeLinks>,
 }
@@ -87,38 +89,49 @@ impl Remote {
             Self::Daemon(remote) => remote.path(),
         }
     }
+
+    /// A further path at the same place.
+    fn further(&self, text: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Shell(remote) => remote.further(text),
+            Self::Daemon(remote) => remote.further(text),
+        }
+    }
 }
 
 /// What of it is on this machine.
 enum Local {
-    Source(Source),
-    /// And the only name under which something may come.
-    Destination(Target, Option<Vec<u8>>),
+    Source(Sources),
+    /// And the only names under which something may come.
+    Destination(Target, Option<Vec<Vec<u8>>>),
 }
 
 impl<'a> Job<'a> {
     fn new(cli: &'a Cli) -> Result<Self, Fatal> {
         let options = cli.options()?;
         let filter = Filter::new(&cli.rules()?, options.delete_excluded)?;
-        let (source, destination) = (cli.source.as_bytes(), cli.destination.as_bytes());
-        let (mut source, places) = (source.to_vec(), (Remote::parse(source), Remote::parse(destination)));
-        if cli.volume.is_some() && !source.ends_with(b"/") {
-            source.push(b'/');
-        }
-        let (remote, local) = match places {
+        let (sources, destination) = cli.places();
+        let sources: Vec<_> = sources.iter().map(|source| cli.whole(source.as_bytes())).collect();
+        let Some(first) = sources.first() else { return Err(nowhere(destination.unwrap_or_default().as_bytes())) };
+        let there = destination.map(OsStrExt::as_bytes);
+        let (remote, paths, local) = match (Remote::parse(first), there.and_then(Remote::parse)) {
             (None, Some(remote)) => {
-                let source = Source::open(Path::new(OsStr::from_bytes(&source)))?;
-                (remote, Local::Source(if cli.without_root { source.without_root() } else { source }))
+                let sources = Sources::open(sources.iter().map(|source| Path::new(OsStr::from_bytes(source))))?;
+                let path = remote.path().to_vec();
+                (remote, vec![path], Local::Source(if cli.without_root { sources.without_roots() } else { sources }))
             }
-            (Some(_), None) => {
-                let remote = Remote::parse(&source).ok_or_else(|| nowhere(&source))?;
-                let requested = named(remote.path()).map(<[u8]>::to_vec);
-                (remote, Local::Destination(Target::new(destination), requested))
+            (Some(remote), None) => {
+                let mut paths = vec![remote.path().to_vec()];
+                for source in &sources[1..] {
+                    paths.push(remote.further(source).ok_or_else(|| elsewhere(source))?);
+                }
+                let requested = paths.iter().map(|path| named(path).map(<[u8]>::to_vec)).collect();
+                (remote, paths, Local::Destination(Target::new(there.unwrap_or_default()), requested))
             }
-            (None, None) => return Err(nowhere(destination)),
+            (None, None) => return Err(nowhere(there.unwrap_or(first))),
             (Some(_), Some(_)) => return Err(ArgsError::Usage("one of the two places must be here".into()).into()),
         };
-        let job = Self { cli, options, filter, remote, local, made_links: None };
+        let job = Self { cli, options, filter, remote, paths, local, made_links: None };
         match cli.volume {
             Some(wanted) if wanted != job.direction() => {
                 Err(ArgsError::Usage("push goes to HOST:PATH, pull comes from there".into()).into())
@@ -138,7 +151,7 @@ impl<'a> Job<'a> {
         match &self.remote {
             Remote::Shell(remote) => {
                 let args = self.server_args();
-                let ((to, from), running) = remote.start(&self.cli.shell()?, self.cli.program(), &args)?;
+                let ((to, from), running) = remote.start(&self.cli.shell()?, self.cli.program(), &args, &self.paths)?;
                 running.conclude(self.transfer(from, to).map(|outcome| outcome.code() as u8))
             }
             Remote::Daemon(remote) => {
@@ -153,7 +166,8 @@ impl<'a> Job<'a> {
         // With segments a directory may be read, and fail, after something was deleted in another one. We send no
         // segments, and take them only where nothing is deleted.
         let segments = self.direction() == Direction::Pull && self.options.recursive && !self.options.deletes();
-        server_args(&self.options, self.direction(), capabilities(segments), &self.cli.info())
+        let letters = capabilities(segments, !self.options.list_only);
+        server_args(&self.options, self.direction(), letters, &self.cli.info())
     }
 
     fn transfer<R, W>(self, from: R, to: W) -> Result<Outcome, Fatal>
@@ -168,7 +182,9 @@ impl<'a> Job<'a> {
         out.limit(self.options.bwlimit);
         let start = match &self.remote {
             Remote::Shell(_) => Start::Exchange,
-            Remote::Daemon(remote) => Start::Known(remote.enter(&self.server_args(), &mut input, &mut out)?),
+            Remote::Daemon(remote) => {
+                Start::Known(remote.enter(&self.server_args(), &self.paths, &mut input, &mut out)?)
+            }
         };
         let agreed = begin(&self.options, start, &mut input, &mut out)?;
         let show = self.cli.show();
@@ -187,9 +203,9 @@ impl<'a> Job<'a> {
             made_links: self.made_links,
         };
         let outcome = match self.local {
-            Local::Source(source) => {
+            Local::Source(sources) => {
                 let accounts = if numeric { Accounts::default() } else { Accounts::read() };
-                sender::run(&source, &terms, &accounts, input, &mut out)?
+                sender::run(&sources, &terms, &accounts, input, &mut out)?
             }
             Local::Destination(target, requested) => {
                 receiver::run(&target, terms, requested, ids(numeric), input, &mut out)?
@@ -201,6 +217,10 @@ impl<'a> Job<'a> {
         }
         Ok(outcome)
     }
+}
+
+fn elsewhere(given: &[u8]) -> Fatal {
+    ArgsError::Usage(format!("{} is not at the place of the first source", Shown(given))).into()
 }
 
 fn nowhere(given: &[u8]) -> Fatal {

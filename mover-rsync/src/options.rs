@@ -37,6 +37,10 @@ pub enum Items {
 pub struct Options {
     /// `-r`
     pub recursive: bool,
+    /// `-d`: directories without what they hold, but for that of the one whose contents are named.
+    pub dirs: bool,
+    /// `--list-only`: the receiving side says what comes, and does nothing.
+    pub list_only: bool,
     /// `-l`
     pub links: bool,
     /// `-p`

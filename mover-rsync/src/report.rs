@@ -1,11 +1,15 @@
 //! What is printed for people and for VolSync's log filter: declared here and nowhere else.
 
 use std::io::Write as _;
+use std::sync::LazyLock;
 
+use jiff::tz::TimeZone;
 use volsync_common::path::Shown;
+use volsync_common::telemetry::local_zone;
 
 use crate::args::client::{Show, Summary};
 use crate::outcome::{Counts, Outcome};
+use crate::wire::flist::Entry;
 use crate::wire::frame::Tag;
 use crate::wire::handshake::Side;
 use crate::wire::item::{Item, ItemFlags};
@@ -76,6 +80,47 @@ fn item(changes: Option<&str>, item: &Item, mode: u32, path: &[u8], target: &[u8
     };
     let changes = changes.map(|changes| format!("{changes} ")).unwrap_or_default();
     line(&format!("{changes}{}{dir}{arrow}", Shown(path)));
+}
+
+/// The clock of people here.
+static ZONE: LazyLock<TimeZone> = LazyLock::new(local_zone);
+
+/// A line of a listing, as rsync 3.5 prints it; `target` is that of a link whose target is known.
+pub fn listed(entry: &Entry, path: &[u8], target: &[u8], human: bool) -> String {
+    let size = if human { with_unit(entry.size) } else { grouped(entry.size) };
+    let arrow = if target.is_empty() { String::new() } else { format!(" -> {}", Shown(target)) };
+    format!("{} {size:>14} {} {}{arrow}", permissions(entry.mode), clock(entry.mtime.secs, &ZONE), Shown(path))
+}
+
+fn clock(seconds: i64, zone: &TimeZone) -> String {
+    let time = jiff::Timestamp::from_second(seconds).unwrap_or_default().to_zoned(zone.clone());
+    time.strftime("%Y/%m/%d %H:%M:%S").to_string()
+}
+
+/// As `ls` shows a mode.
+fn permissions(mode: u32) -> String {
+    let kind = match mode & 0o170_000 {
+        0o040_000 => 'd',
+        0o120_000 => 'l',
+        0o060_000 => 'b',
+        0o020_000 => 'c',
+        0o140_000 => 's',
+        0o010_000 => 'p',
+        _ => '-',
+    };
+    let mut text = String::from(kind);
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = mode >> shift;
+        text.push(if bits & 4 == 0 { '-' } else { 'r' });
+        text.push(if bits & 2 == 0 { '-' } else { 'w' });
+        text.push(match (mode & special == 0, bits & 1 == 0) {
+            (true, true) => '-',
+            (true, false) => 'x',
+            (false, true) => letter.to_ascii_uppercase(),
+            (false, false) => letter,
+        });
+    }
+    text
 }
 
 /// Bytes over the connection, and how long it took.
@@ -236,6 +281,23 @@ total size is 85.38K  speedup is 16.96";
             found.replace("speedup is 16.96", "speedup is 16.9x"),
             expected.replace("speedup is 16.96", "speedup is 16.9x")
         );
+    }
+
+    #[test]
+    fn modes_and_times_look_as_in_ls() {
+        for (mode, text) in [
+            (0o104_755, "-rwsr-xr-x"),
+            (0o042_640, "drw-r-S---"),
+            (0o041_777, "drwxrwxrwt"),
+            (0o120_777, "lrwxrwxrwx"),
+            (0o010_000, "p---------"),
+            (0o141_006, "s------rwT"),
+        ] {
+            assert_eq!(permissions(mode), text);
+        }
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        assert_eq!(clock(1_000_000_000, &zone), "2001/09/09 03:46:40");
+        assert_eq!(clock(i64::MAX, &zone), "1970/01/01 02:00:00");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::exit::{ExitCode, Fatal};
 use crate::filter::Filter;
 use crate::outcome::Outcome;
 use crate::receiver::{self, Target};
-use crate::sender::{self, Source};
+use crate::sender::{self, Sources};
 use crate::session::{Agreed, Start, Terms, farewell, give_up, serve};
 use crate::shell::widen_pipe;
 use crate::stream::{Demux, Mux, Timed};
@@ -73,6 +73,9 @@ impl Setting<'_> {
         if args.options.relative && (args.sender || self.start == Start::Exchange) {
             return Err(ArgsError::Unsupported("-R".into()));
         }
+        if args.options.dirs && !args.sender && !args.options.list_only {
+            return Err(ArgsError::Unsupported("-d".into()));
+        }
         Ok(())
     }
 
@@ -98,10 +101,10 @@ impl Setting<'_> {
             }
         };
         match local {
-            Local::Source(source) => {
+            Local::Source(sources) => {
                 out.limit(terms.options.bwlimit);
                 let accounts = if self.numeric { Accounts::default() } else { Accounts::read() };
-                sender::run(&source, &terms, &accounts, input, out)
+                sender::run(&sources, &terms, &accounts, input, out)
             }
             Local::Destination(target) => receiver::run(&target, terms, None, ids(self.numeric), input, out),
         }
@@ -110,7 +113,7 @@ impl Setting<'_> {
 
 /// What of a transfer is on this machine.
 enum Local {
-    Source(Source),
+    Source(Sources),
     Destination(Target),
 }
 
@@ -125,12 +128,15 @@ fn prepare(
     let rules = if args.sender || options.deletes() { filter::read(input)? } else { Vec::new() };
     let filter = Filter::new(&rules, options.delete_excluded)?;
     let path = match &args.paths[..] {
-        [path] if !path.is_empty() => &path[..],
-        [_] | [] => b".",
-        _ => return Err(ArgsError::Usage("more than one source or destination".into()).into()),
+        [path, ..] if !path.is_empty() => &path[..],
+        _ => b".",
     };
     let local = match root {
-        _ if args.sender => Local::Source(Source::open(Path::new(OsStr::from_bytes(path)))?),
+        _ if args.sender && args.paths.len() < 2 => Local::Source(Sources::open([Path::new(OsStr::from_bytes(path))])?),
+        _ if args.sender => {
+            Local::Source(Sources::open(args.paths.iter().map(|path| Path::new(OsStr::from_bytes(path))))?)
+        }
+        _ if args.paths.len() > 1 => return Err(ArgsError::Usage("more than one destination".into()).into()),
         Some(root) => Local::Destination(Target::beneath(root, path)?),
         None => Local::Destination(Target::new(path)),
     };

@@ -38,12 +38,22 @@ impl Remote {
         &self.path
     }
 
-    /// Starts `program` with `args` there, by the remote shell `shell`.
+    /// A further path at the same place: `HOST:PATH`, or `:PATH`.
+    pub(crate) fn further(&self, text: &[u8]) -> Option<Vec<u8>> {
+        if let Some(path) = text.strip_prefix(b":") {
+            return Some(path.to_vec());
+        }
+        let other = Self::parse(text)?;
+        (other.user == self.user && other.host == self.host).then_some(other.path)
+    }
+
+    /// Starts `program` with `args` for `paths` there, by the remote shell `shell`.
     pub(crate) fn start(
         &self,
         shell: &[String],
         program: &str,
         args: &[String],
+        paths: &[Vec<u8>],
     ) -> Result<((ChildStdin, ChildStdout), Running), Fatal> {
         let Some((name, rest)) = shell.split_first() else {
             return Err(Fatal::Other(ExitCode::Usage, "no remote shell".into()));
@@ -55,10 +65,12 @@ impl Remote {
         }
         command.arg(&self.host).arg(program);
         command.args(args.iter().map(|arg| OsString::from_vec(escaped(arg.as_bytes()))));
-        let path = if self.path.is_empty() { &b"."[..] } else { &self.path };
-        // One that begins with a dash is no option there.
-        let path = if path.starts_with(b"-") { [b"./", path].concat() } else { path.to_vec() };
-        command.arg(OsString::from_vec(escaped(&path)));
+        for path in paths {
+            let path = if path.is_empty() { &b"."[..] } else { path };
+            // One that begins with a dash is no option there.
+            let path = if path.starts_with(b"-") { [b"./", path].concat() } else { path.to_vec() };
+            command.arg(OsString::from_vec(escaped(&path)));
+        }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|error| {
             Fatal::Other(ExitCode::StartClient, format!("cannot start the remote shell {name}: {error}"))
         })?;
@@ -180,6 +192,9 @@ mod tests {
         assert_eq!(parsed("h:/a:b"), expect(None, "h", "/a:b"));
         assert_eq!(parsed("root@[fd00::1]:/d"), expect(Some("root"), "fd00::1", "/d"));
         assert_eq!(parsed("[::1]:"), expect(None, "::1", ""));
+        let place = Remote::parse(b"u@h:x").unwrap();
+        assert_eq!((place.further(b":y"), place.further(b"u@h:z")), (Some(b"y".to_vec()), Some(b"z".to_vec())));
+        assert!(["h:y", "u@i:y", "y", "/a:b"].iter().all(|other| place.further(other.as_bytes()).is_none()));
         for local in ["/a:b", "./a:b", "a", ":x", "-oProxyCommand=x:y", "-u@h:x", "a/[b:c"] {
             assert_eq!(parsed(local), None, "{local}");
         }

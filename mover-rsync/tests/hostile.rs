@@ -87,7 +87,8 @@ fn received(destination: &Path, requested: Option<&str>, lines: &[Line<'_>]) -> 
     let input = Demux::new(Cursor::new(said(&terms, lines)));
     let mut out = Mux::new(Vec::new());
     out.framed();
-    let (target, requested) = (Target::new(destination.as_os_str().as_bytes()), requested.map(Vec::from));
+    let target = Target::new(destination.as_os_str().as_bytes());
+    let requested = requested.map(|name| vec![name.into()]);
     receiver::run(&target, terms, requested, IdMap::numeric(), input, &mut out)
 }
 

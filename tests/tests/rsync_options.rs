@@ -4,11 +4,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use volsync_tests::process::Outcome;
-use volsync_tests::rsync::{End, PAIRS, Pair, STOCK, Shell, assert_same, items, transfer};
+use volsync_tests::process::{Outcome, run};
+use volsync_tests::rsync::{End, PAIRS, Pair, STOCK, Shell, Way, assert_same, command, items, transfer};
 use volsync_tests::tree::{Ignore, Tree};
 use volsync_tests::volume::{Names, Random, awkward, shell};
 
@@ -196,6 +197,115 @@ fn rules_that_are_not_obeyed_are_refused_before_anything_is_deleted() {
         let outcome = transfer(&remote, pair, options, &contents(source.path()), destination.path()).exits(4);
         assert!(outcome.text().contains("--filter"), "{outcome}");
         assert!(destination.path().join("gone/x.o").exists());
+    }
+}
+
+#[test]
+fn what_is_there_is_listed_as_by_the_real_one() {
+    let remote = Shell::local();
+    let source = TempDir::new().unwrap();
+    awkward(source.path(), 43, Names::Upstream);
+    // Bytes that mean something to terminals are escaped in another way.
+    shell(
+        source.path(),
+        "LC_ALL=C find . -depth -mindepth 1 -name '*[!-A-Za-z0-9_.]*' -exec rm -rf {} +
+         mknod null c 1 3; mkdir -m 1777 sticky-dir; mkdir bare; touch -h -d @1000000000.7 ./* .",
+    );
+    let outer = source.path().display().to_string();
+    for pair in PAIRS {
+        for options in ["", "-r", "-a", "-ah", "-a --exclude=h* --list-only", "-rx"] {
+            for from in [contents(source.path()), outer.clone(), format!("{outer}/plain")] {
+                let destination = TempDir::new().unwrap();
+                let list = |pair: Pair| {
+                    // Without the place where it would go there is no pushing.
+                    let push = if pair.way == Way::Push { " --list-only" } else { "" };
+                    let mut command =
+                        command(&remote, pair, &format!("{options}{push}"), &from, &destination.path().join("none"));
+                    if pair.way == Way::Pull {
+                        command = without_last(&command);
+                    }
+                    run(command.env("TZ", ":America/New_York")).success()
+                };
+                let (expected, found) = (list(stock(pair)).stdout, list(pair).stdout);
+                assert!(!expected.is_empty());
+                assert_eq!(
+                    String::from_utf8_lossy(&found),
+                    String::from_utf8_lossy(&expected),
+                    "{pair:?} {options} {from}"
+                );
+                assert_eq!(fs::read_dir(destination.path()).unwrap().count(), 0);
+            }
+        }
+    }
+}
+
+/// Without its last argument.
+fn without_last(command: &Command) -> Command {
+    let mut shorter = Command::new(command.get_program());
+    let args: Vec<_> = command.get_args().collect();
+    shorter.args(&args[..args.len() - 1]);
+    shorter
+}
+
+#[test]
+fn several_sources_go_to_one_place() {
+    let remote = Shell::local();
+    for pair in PAIRS {
+        for options in ["-aHX --delete", "-aHXc", "-rt --delete-after", "-a --exclude=*.o"] {
+            let run = |pair: Pair| {
+                let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+                shell(
+                    source.path(),
+                    "mkdir -p a/sub b/sub c e; echo 1 > a/f; echo 2 > a/sub/g; echo 3 > b/f; echo 4 > b/sub/h; echo 5 > single
+                     echo 6 > c/x.o; ln a/f c/hard; setfattr -n user.long -v $(printf %0100d 7) b/sub/h; ln -s f a/link
+                     find . -exec touch -h -d @1000000000 {} +",
+                );
+                shell(
+                    destination.path(),
+                    "mkdir -p c/gone sub; echo > c/gone/x; echo > sub/old; echo > kept; find . -exec touch -d @9 {} +",
+                );
+                let all = ["a/", "b/", "c", "single", "e"].map(|name| source.path().join(name).display().to_string());
+                let command = command(&remote, pair, options, "SOURCE", destination.path());
+                let mut several = Command::new(command.get_program());
+                for arg in command.get_args() {
+                    match arg.to_str().unwrap() {
+                        "SOURCE" => several.args(&all),
+                        "peer:SOURCE" => {
+                            several.arg(format!("peer:{}", all[0])).args(all[1..].iter().map(|path| format!(":{path}")))
+                        }
+                        other => several.arg(other),
+                    };
+                }
+                volsync_tests::process::run(&mut several).success();
+                destination
+            };
+            let (expected, found) = (run(stock(pair)), run(pair));
+            let ignore = Ignore { directory_times: true, ..Ignore::default() };
+            assert_same(expected.path(), found.path(), ignore);
+        }
+    }
+}
+
+#[test]
+fn a_source_that_is_missing_does_not_keep_the_others() {
+    let remote = Shell::local();
+    for pair in PAIRS.into_iter().filter(|pair| pair.sender() == End::Ours) {
+        let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        shell(source.path(), "echo 1 > f");
+        shell(destination.path(), "echo > kept");
+        let command = command(&remote, pair, "-a --delete", "SOURCE", destination.path());
+        let mut several = Command::new(command.get_program());
+        let place = source.path().display();
+        for arg in command.get_args() {
+            match arg.to_str().unwrap() {
+                "SOURCE" => several.args([format!("{place}/none"), format!("{place}/")]),
+                "peer:SOURCE" => several.args([format!("peer:{place}/none"), format!(":{place}/")]),
+                other => several.arg(other),
+            };
+        }
+        let outcome = run(&mut several).exits(23);
+        assert!(outcome.text().contains("none"), "{outcome}");
+        assert!(destination.path().join("f").exists() && destination.path().join("kept").exists());
     }
 }
 

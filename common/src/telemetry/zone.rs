@@ -17,7 +17,7 @@ const SOURCES: [&str; 4] =
 const LARGEST: u64 = 1 << 20;
 
 /// The zone of this process by `TZ` and `/etc/localtime`; UTC if neither can be used.
-pub(super) fn local() -> TimeZone {
+pub fn local() -> TimeZone {
     candidates(env::var_os("TZ").as_deref()).iter().find_map(|file| load(file).ok()).unwrap_or(TimeZone::UTC)
 }
 

@@ -199,6 +199,9 @@ pub struct Cli {
     /// Numbers with units
     #[arg(short = 'h', long, action = ArgAction::Count, help_heading = TELLING)]
     human_readable: u8,
+    /// Only list what would come
+    #[arg(long, help_heading = TELLING)]
+    list_only: bool,
     /// What was counted
     #[arg(long, help_heading = TELLING)]
     stats: bool,
@@ -206,13 +209,11 @@ pub struct Cli {
     #[arg(long, value_name = "WORDS", value_delimiter = ',', help_heading = TELLING)]
     info: Vec<String>,
 
-    /// `DIRECTORY`, `DIRECTORY/` (its contents) or a file; here, as `[USER@]HOST:PATH`, or at a daemon as
-    /// `rsync://HOST[:PORT]/MODULE/PATH` or `HOST::MODULE/PATH`
-    #[arg(required = true, value_name = "SOURCE")]
-    pub source: OsString,
-    /// Where it goes; one of the two is here
-    #[arg(required = true, value_name = "DESTINATION")]
-    pub destination: OsString,
+    /// `DIRECTORY`, `DIRECTORY/` (its contents) or files; here, as `[USER@]HOST:PATH`, or at a daemon as
+    /// `rsync://HOST[:PORT]/MODULE/PATH` or `HOST::MODULE/PATH`. The last one is where everything goes, and either it or
+    /// all others are here; further ones there may be written `:PATH`. A place alone is listed
+    #[arg(required = true, value_name = "SOURCE... DESTINATION")]
+    places: Vec<OsString>,
     /// A whole volume is meant.
     #[arg(skip)]
     pub volume: Option<Direction>,
@@ -300,6 +301,24 @@ impl Cli {
         Ok(cli)
     }
 
+    /// The sources, and the destination unless the only source is to be listed.
+    pub fn places(&self) -> (&[OsString], Option<&OsStr>) {
+        match self.places.split_last() {
+            Some((destination, sources @ [_, ..])) => (sources, Some(destination)),
+            _ => (&self.places, None),
+        }
+    }
+
+    /// A source as it is asked for: of a volume the contents.
+    pub fn whole(&self, source: &[u8]) -> Vec<u8> {
+        let slash = self.volume.is_some() && !source.ends_with(b"/");
+        if slash { [source, b"/"].concat() } else { source.to_vec() }
+    }
+
+    fn lists(&self) -> bool {
+        self.list_only || self.places.len() == 1
+    }
+
     /// Filter rules in the order of the command line.
     pub fn rules(&self) -> Result<Vec<Vec<u8>>, ArgsError> {
         let mut rules = Vec::new();
@@ -336,6 +355,8 @@ impl Cli {
         let none = compression == Some(crate::wire::handshake::Compression::None);
         Ok(Options {
             recursive: all || self.recursive,
+            dirs: self.lists() && !(all || self.recursive),
+            list_only: self.lists(),
             links: all || self.links,
             perms: all || self.perms || self.acls,
             times: all || self.times,
@@ -526,6 +547,7 @@ pub fn server_args(options: &Options, direction: Direction, letters: &str, info:
             args.push(text);
         }
     };
+    add(push && options.list_only, "--list-only".into());
     add(push && options.items != Items::None, "--log-format=%i".into());
     add(options.compress_level.is_some(), format!("--compress-level={}", options.compress_level.unwrap_or_default()));
     add(options.block_size.is_some(), format!("-B{}", options.block_size.unwrap_or_default()));
@@ -570,6 +592,7 @@ fn bundle(options: &Options, push: bool, letters: &str) -> String {
         ('u', options.update),
         ('n', options.dry_run),
         ('l', options.links),
+        ('d', options.dirs),
         ('O', push && options.omit_dir_times),
         ('J', push && options.omit_link_times),
         ('W', options.whole_file),
@@ -647,6 +670,7 @@ mod tests {
             "m -aIuWOJ --numeric-ids --delete-delay --ignore-existing --zl=-5 -z s h:d",
             "m -an --delete-excluded --ignore-errors --bwlimit=1.5m s h:d",
             "m -aS --inplace s h:d",
+            "m -a --list-only s h:d",
         ] {
             let options = cli(line).options().unwrap();
             let args = server_args(&options, Direction::Push, "LsfxCIvu", "");
@@ -690,7 +714,7 @@ mod tests {
     fn a_volume_is_everything_in_it() {
         let pull = cli("m pull -z h:/data /data");
         let options = pull.options().unwrap();
-        assert_eq!((pull.volume, pull.source.to_str()), (Some(Direction::Pull), Some("h:/data")));
+        assert_eq!((pull.volume, &pull.whole(b"h:/data")[..]), (Some(Direction::Pull), &b"h:/data/"[..]));
         assert!(options.acls && options.xattrs && options.hard_links && options.compress && options.deletes());
         assert_eq!(cli("m -a pull h:x").volume, None);
     }

@@ -133,8 +133,9 @@ impl ServerArgs {
                 b'z' => options.compress = true,
                 b'R' => options.relative = true,
                 b'n' => options.dry_run = true,
+                b'd' => options.dirs = true,
                 b'h' | b'i' | b'P' => {}
-                known @ (b'E' | b's' | b'b' | b'd' | b'U' | b'N' | b'K' | b'm' | b'y' | b'L' | b'k' | b'C') => {
+                known @ (b'E' | b's' | b'b' | b'U' | b'N' | b'K' | b'm' | b'y' | b'L' | b'k' | b'C') => {
                     return Err(ArgsError::Unsupported(format!("-{}", char::from(*known))));
                 }
                 other => return Err(usage(format!("unknown option -{}", shown(&[*other])))),
@@ -181,6 +182,7 @@ impl ServerArgs {
             "existing" | "ignore-non-existing" => options.existing = true,
             "ignore-existing" => options.ignore_existing = true,
             "fsync" => options.fsync = true,
+            "list-only" => options.list_only = true,
             "inplace" => options.inplace = true,
             "specials" => options.specials = true,
             "no-specials" => options.specials = false,
@@ -270,7 +272,6 @@ const TAKE_VALUE: &[&str] = &[
 /// Switches of rsync that are not obeyed here.
 const UNSUPPORTED: &[&str] = &[
     "daemon",
-    "list-only",
     "delay-updates",
     "copy-unsafe-links",
     "safe-links",

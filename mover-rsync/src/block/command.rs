@@ -138,7 +138,7 @@ impl Elsewhere<'_> {
         let nowhere = || Fatal::Other(ExitCode::Usage, format!("{} names no host", Shown(self.place)));
         let remote = Remote::parse(self.place).ok_or_else(nowhere)?;
         let words: Vec<_> = words.iter().map(ToString::to_string).collect();
-        let ((to, from), running) = remote.start(self.shell, self.program, &words)?;
+        let ((to, from), running) = remote.start(self.shell, self.program, &words, &[remote.path().to_vec()])?;
         let mut done = None;
         let here = speak(from, to).map(|copied| {
             done = Some(copied);

@@ -80,6 +80,16 @@ impl Remote {
         &self.path
     }
 
+    /// A further path of the same module: `HOST::MODULE/PATH`, or `::MODULE/PATH`.
+    pub(crate) fn further(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let other = match text.strip_prefix(b"::") {
+            Some(path) => Self { path: path.to_vec(), ..self.clone() },
+            None => Self::parse(text)?,
+        };
+        let same = other.host == self.host && other.port == self.port && other.module() == self.module();
+        same.then_some(other.path)
+    }
+
     fn module(&self) -> &[u8] {
         self.path.split(|b| *b == b'/').next().unwrap_or_default()
     }
@@ -104,10 +114,11 @@ impl Remote {
         Err(failed(&last))
     }
 
-    /// Greets, asks for the module and hands over the server's arguments, which end before the paths; the protocol.
+    /// Greets, asks for the module and hands over the server's arguments, which end before `paths`; the protocol.
     pub(crate) fn enter(
         &self,
         args: &[String],
+        paths: &[Vec<u8>],
         input: &mut Demux<impl Read>,
         out: &mut Mux<impl Write>,
     ) -> Result<i32, Fatal> {
@@ -123,7 +134,7 @@ impl Remote {
         for _ in 0..LINES_MAX {
             let refused = match answer(&read_line(input)?) {
                 Answer::Ok => {
-                    write_args(args.iter().map(String::as_bytes).chain([self.path()]), out.data());
+                    write_args(args.iter().map(String::as_bytes).chain(paths.iter().map(Vec::as_slice)), out.data());
                     return Ok(protocol);
                 }
                 Answer::Text(text) => {
@@ -171,11 +182,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn further_paths_are_in_the_same_module() {
+        let place = Remote::parse(b"rsync://h:9/data/x").unwrap();
+        for (text, path) in [
+            ("rsync://h:9/data/y", Some("data/y")),
+            ("::data/z", Some("data/z")),
+            ("h::data/y", None),
+            ("rsync://h:9/other", None),
+            ("/data", None),
+        ] {
+            assert_eq!(place.further(text.as_bytes()).as_deref(), path.map(str::as_bytes), "{text}");
+        }
+    }
+
     /// What is sent to a daemon that says `says`, and the protocol.
     fn entered(says: &str) -> (Result<i32, Fatal>, Vec<u8>) {
         let (mut input, mut out) = (Demux::new(Cursor::new(says.as_bytes().to_vec())), Mux::new(Vec::new()));
         let remote = Remote::parse(b"rsync://h/data/").unwrap();
-        let protocol = remote.enter(&["--server".into(), ".".into()], &mut input, &mut out);
+        let protocol = remote.enter(&["--server".into(), ".".into()], &[b"data/".to_vec()], &mut input, &mut out);
         (protocol, out.into_inner().unwrap())
     }
 
@@ -201,7 +226,7 @@ mod tests {
             assert!(error.code() == code && error.to_string().contains(words), "{says}: {error}");
         }
         let mut endless = Demux::new(b"@RSYNCD: 31.0\n".chain(io::repeat(b'\n')));
-        let talk = Remote::parse(b"h::m").unwrap().enter(&[], &mut endless, &mut Mux::new(Vec::new()));
+        let talk = Remote::parse(b"h::m").unwrap().enter(&[], &[], &mut endless, &mut Mux::new(Vec::new()));
         assert!(talk.unwrap_err().to_string().contains("only talks"));
     }
 }

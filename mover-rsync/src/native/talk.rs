@@ -51,25 +51,22 @@ fn compares(options: &Options) -> bool {
     options.recursive && !options.ignore_times && options.items != Items::All && !options.relative
 }
 
-/// The sender's part. `failed` tells of what could not be read, and gives its error bits.
+/// The sender's part; several sources are not compared. `failed` tells of what could not be read, and gives its error bits.
 pub(crate) fn send<R: Read, W: Write>(
-    source: &Source,
+    source: Option<&Source>,
     terms: &Terms,
     accounts: &Accounts,
     failed: impl Fn(&[u8], &io::Error) -> u32,
     input: &mut Demux<R>,
     out: &mut Mux<W>,
 ) -> Result<Comparison, Fatal> {
-    let root = (source.is_tree() && compares(&terms.options)).then(|| source.listed(b"."));
-    let with_root = !source.is_without_root();
-    let goes_on = root.is_some();
-    Begin { root, with_root }.write(out.data());
+    let source = source.filter(|source| source.is_tree() && compares(&terms.options));
+    let with_root = source.is_some_and(|source| !source.is_without_root());
+    Begin { root: source.map(|source| source.listed(b".")), with_root }.write(out.data());
     out.flush()?;
     let judge = Judge::read(input)?;
     let mut comparison = Comparison::default();
-    if !goes_on || judge.has(flag::NOTHING) {
-        return Ok(comparison);
-    }
+    let Some(source) = source.filter(|_| !judge.has(flag::NOTHING)) else { return Ok(comparison) };
     let recorder = Recorder { judge, accounts: accounts.clone(), here: false };
     let scan = Scan {
         root: source.root().clone(),
@@ -121,7 +118,7 @@ fn questions<R: Read, W: Write>(mut search: Search<'_>, input: &mut Demux<R>, ou
 pub(crate) fn receive<R: Read, W: Write>(
     target: &Target,
     terms: &Terms,
-    requested: Option<&[u8]>,
+    requested: Option<&[Vec<u8>]>,
     ids: &IdMap,
     input: &mut Demux<R>,
     out: &mut Mux<W>,
@@ -139,7 +136,7 @@ pub(crate) fn receive<R: Read, W: Write>(
     let begin = Begin::read(input)?;
     let Some(root) = begin.root.clone() else { return Ok(None) };
     // A server may look at nothing else than what it was asked for.
-    if requested.is_some_and(|requested| requested != root) {
+    if requested.is_some_and(|requested| requested != [&root[..]]) {
         return Err(WireError::bad("a tree that nobody asked for").into());
     }
     if nothing {

@@ -48,7 +48,8 @@ impl<W: Write> Generator<'_, W> {
         let list = segment.list.clone();
         let context = self.context.clone();
         let options = &context.terms.options;
-        if self.context.io_error() & io_error::GENERAL != 0 && !options.ignore_errors {
+        let after_error = self.context.io_error() & io_error::GENERAL != 0 && !options.ignore_errors;
+        if after_error || options.list_only {
             return Ok(());
         }
         for entry in active(&list).filter(|entry| entry.is_dir() && !entry.no_content) {

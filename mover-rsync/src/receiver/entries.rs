@@ -60,6 +60,9 @@ impl<W: Write> Generator<'_, W> {
     pub(super) fn generate(&mut self, number: usize) -> Result<(), Fatal> {
         let Some(segment) = self.segment(number) else { return Ok(()) };
         let (list, dir) = (segment.list.clone(), segment.dir);
+        if self.context.terms.options.list_only {
+            return self.tell_segment(&list, dir);
+        }
         if let Some(dir) = dir {
             if !self.content_directory(dir, list.start.wrapping_sub(1))? {
                 return Ok(());
@@ -106,6 +109,10 @@ impl<W: Write> Generator<'_, W> {
     pub(super) fn unvisited_directories(&mut self) -> Result<(), Fatal> {
         for number in 0..self.tree.len() {
             if !self.tree[number].handled && self.tree[number].entry.active {
+                if self.context.terms.options.list_only {
+                    self.tell_directory(number);
+                    continue;
+                }
                 let (path, entry) = (self.tree[number].path.clone(), self.tree[number].entry.clone());
                 self.tree[number].there = self.directory(0, &entry, &path, false)?;
             }

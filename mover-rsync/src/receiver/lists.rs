@@ -37,8 +37,8 @@ pub(super) struct Dir {
 pub(super) struct Lists {
     pub(super) form: ListOptions,
     decoder: Decoder,
-    /// The only name that was asked for.
-    requested: Option<Vec<u8>>,
+    /// The only names that were asked for.
+    requested: Option<Vec<Vec<u8>>>,
     /// Segments that are not finished, and the directory that each one is the contents of.
     parts: VecDeque<(Arc<FileList>, Option<usize>)>,
     /// How many segments there were.
@@ -47,7 +47,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    pub(super) fn new(terms: &Terms, requested: Option<Vec<u8>>) -> Self {
+    pub(super) fn new(terms: &Terms, requested: Option<Vec<Vec<u8>>>) -> Self {
         let form = terms.list();
         let (parts, tree) = (VecDeque::new(), Vec::new());
         Self { form, decoder: Decoder::new(form), requested, parts, count: 0, tree }
@@ -85,9 +85,10 @@ impl Lists {
     /// A server may send nothing but what it was asked for: it could overwrite anything at the destination otherwise.
     fn checked(&self, part: Part) -> Result<Part, Fatal> {
         let Some(requested) = &self.requested else { return Ok(part) };
-        let within = |path: &[u8]| {
-            path.strip_prefix(&requested[..]).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        let below = |path: &[u8], name: &Vec<u8>| {
+            path.strip_prefix(&name[..]).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
         };
+        let within = |path: &[u8]| requested.iter().any(|name| below(path, name));
         let mut paths = part.list.entries().iter().map(|entry| part.list.path(entry));
         match paths.find(|path| !within(path)) {
             Some(path) => Err(WireError::bad(format!("{} came, which nobody asked for", Shown(path))).into()),

@@ -18,6 +18,7 @@ mod delete;
 mod entries;
 mod generator;
 mod links;
+mod listing;
 mod lists;
 mod place;
 mod receive;
@@ -43,6 +44,7 @@ use crate::wire::handshake::Side;
 use asked::Asked;
 use generator::{Event, Generator};
 use lists::Lists;
+use place::Place;
 pub use place::Target;
 use receive::Receiver;
 
@@ -81,7 +83,7 @@ struct Troubles {
 const UNTOLD_MAX: usize = 1000;
 
 impl Context {
-    fn new(terms: Terms, place: place::Place, ids: IdMap, troubles: Arc<Troubles>) -> Self {
+    fn new(terms: Terms, place: Place, ids: IdMap, troubles: Arc<Troubles>) -> Self {
         Self {
             terms,
             dest: place.dest,
@@ -117,12 +119,12 @@ impl Context {
     }
 }
 
-/// Receives after the handshake; filter rules were read or sent already. `requested` is the only name that a server may
-/// send anything under, `None` when the contents of a directory were asked for, or when a client decides.
+/// Receives after the handshake; filter rules were read or sent already. `requested` are the only names that a server
+/// may send anything under, `None` when the contents of a directory were asked for, or when a client decides.
 pub fn run<R: Read + Send + 'static, W: Write>(
     target: &Target,
     terms: Terms,
-    requested: Option<Vec<u8>>,
+    requested: Option<Vec<Vec<u8>>>,
     ids: IdMap,
     mut input: Demux<R>,
     out: &mut Mux<W>,
@@ -140,7 +142,9 @@ pub fn run<R: Read + Send + 'static, W: Write>(
     };
     let mut lists = Lists::new(&terms, requested);
     let first = lists.first(&mut input)?;
-    let place = match target.open(&first.list, terms.options.dry_run) {
+    let options = &terms.options;
+    let opened = if options.list_only { Ok(Place::default()) } else { target.open(&first.list, options.dry_run) };
+    let place = match opened {
         Ok(place) => place,
         Err(fatal) => {
             give_up(terms.agreed, &fatal, out);

@@ -22,8 +22,8 @@ pub struct Target {
     root: Option<PathBuf>,
 }
 
-/// An open destination.
-#[derive(Debug)]
+/// An open destination; none of it when nothing is written.
+#[derive(Debug, Default)]
 pub(super) struct Place {
     /// The directory; `None` when it would have to be made in a dry run.
     pub(super) dest: Option<Dest>,

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use volsync_common::dest::Directory;
 use volsync_common::meta::Inode;
 use volsync_common::path::{RelPath, Shown};
 use volsync_common::source::SourceFile;
@@ -10,7 +11,7 @@ use volsync_common::walk::Kind;
 use super::Session;
 use super::list::travelling;
 use super::requests::Request;
-use super::source::Source;
+use super::source::{Source, Sources};
 use crate::delta::digest::Whole;
 use crate::delta::matcher::{self, Basis, Matcher, Sink};
 use crate::directories::Directories;
@@ -28,31 +29,32 @@ use crate::wire::{WireError, xattr};
 const FAST: i32 = 1;
 
 pub(super) struct Answers<'a> {
-    source: &'a Source,
+    sources: &'a Sources,
     list: FileList,
     agreed: Agreed,
     /// Items are answered, contents are not sent.
     dry_run: bool,
     /// The receiver writes into its basis.
     in_place: bool,
-    dirs: Directories,
+    /// Of the source with this number.
+    dirs: (u16, Directories),
     tokens: TokenWriter,
     whole: Whole,
     matcher: Matcher,
 }
 
 impl<'a> Answers<'a> {
-    pub(super) fn new(source: &'a Source, terms: &Terms, list: FileList) -> Result<Self, Fatal> {
+    pub(super) fn new(sources: &'a Sources, terms: &Terms, list: FileList) -> Result<Self, Fatal> {
         let Terms { options, agreed, .. } = terms;
         // The receiving side takes any level; this one costs half.
         let level = options.compress_level.or(agreed.native().then_some(FAST));
         Ok(Self {
-            source,
+            sources,
             list,
             agreed: *agreed,
             dry_run: options.dry_run,
             in_place: options.inplace,
-            dirs: Directories::new(Some(source.root.clone())),
+            dirs: (0, Directories::new(sources.get(0).map(|source| source.root.clone()))),
             tokens: TokenWriter::new(agreed.compression, agreed.protocol, level)?,
             whole: agreed.sum.whole(),
             matcher: Matcher::default(),
@@ -75,7 +77,7 @@ impl<'a> Answers<'a> {
             return Err(WireError::bad("a request for the content of something that is no file").into());
         }
         let file = if transfer && !self.dry_run {
-            match self.open(&path) {
+            match self.open(entry.source, &path) {
                 Ok(file) => Some(file),
                 Err(error) => {
                     refuse(&path, &error, session);
@@ -99,7 +101,7 @@ impl<'a> Answers<'a> {
         session.ndx.write(Ndx::File(request.ndx), data);
         request.item.write(data);
         if let Some(numbers) = &request.xattrs {
-            self.xattrs(&path, numbers, session, data);
+            self.xattrs(entry.source, &path, numbers, session, data);
         }
         if transfer {
             session.outcome.transferred += 1;
@@ -111,16 +113,30 @@ impl<'a> Answers<'a> {
         Ok(out.flush_if_full()?)
     }
 
-    fn open(&self, path: &[u8]) -> io::Result<SourceFile> {
-        let local = RelPath::new(self.source.local(path)).map_err(io::Error::other)?;
-        SourceFile::open(self.source.root.root(), &local)
+    fn source(&self, number: u16) -> io::Result<&'a Source> {
+        self.sources.get(number).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn open(&self, number: u16, path: &[u8]) -> io::Result<SourceFile> {
+        let source = self.source(number)?;
+        let local = RelPath::new(source.local(path)).map_err(io::Error::other)?;
+        SourceFile::open(source.root.root(), &local)
+    }
+
+    /// The directory that something of a source is in, and its name there.
+    fn parent<'p>(&mut self, number: u16, path: &'p [u8]) -> io::Result<(Directory, &'p [u8])> {
+        let source = self.source(number)?;
+        if self.dirs.0 != number {
+            self.dirs = (number, Directories::new(Some(source.root.clone())));
+        }
+        self.dirs.1.parent(source.local(path))
     }
 
     /// The values of the attributes with these numbers.
-    fn xattrs(&mut self, path: &[u8], numbers: &[usize], session: &mut Session<'_>, out: &mut Vec<u8>) {
+    fn xattrs(&mut self, number: u16, path: &[u8], numbers: &[usize], session: &mut Session<'_>, out: &mut Vec<u8>) {
         let mut values = Vec::new();
         if !numbers.is_empty() {
-            let read = self.dirs.parent(self.source.local(path)).and_then(|(dir, name)| {
+            let read = self.parent(number, path).and_then(|(dir, name)| {
                 let inode = Inode::at(&dir, name)?;
                 let names = travelling(inode.xattr_names()?, true);
                 // One that vanished meanwhile is sent empty: the receiver waits for it.

@@ -10,7 +10,7 @@ use volsync_common::meta::{Acl, Acls, Inode};
 use volsync_common::path::{RelPath, Shown};
 use volsync_common::walk::{Event, Kind, Stat, WalkOptions, walk_pruned};
 
-use super::source::Source;
+use super::source::{Source, Sources};
 use crate::accounts::Accounts;
 use crate::delta::digest::SumKind;
 use crate::directories::Directories;
@@ -45,9 +45,9 @@ pub(super) struct Listing {
     pub(super) time: u64,
 }
 
-/// Walks the source and sends the list, but for what `known` leaves out.
+/// Walks the sources and sends the list, but for what `known` leaves out.
 pub(super) fn send<W: Write>(
-    source: &Source,
+    sources: &Sources,
     terms: &Terms,
     accounts: &Accounts,
     known: Comparison,
@@ -56,25 +56,32 @@ pub(super) fn send<W: Write>(
     let Terms { options, agreed, filter, .. } = terms;
     let started = Instant::now();
     let before = out.written();
-    let mut lister = Lister {
-        source,
-        options,
-        filter,
-        accounts,
-        encoder: Encoder::new(agreed.list(options)),
-        list_sum: agreed.list_sum,
-        dirs: Directories::new(Some(source.root.clone())),
-        links: HashMap::new(),
-        plan: Arc::new(known.plan),
-        failed: known.failed,
-        listing: Listing { list: FileList::new(0), io_error: known.io_error, ..Listing::default() },
-    };
-    lister.all(out)?;
-    let mut listing = lister.listing;
+    let mut encoder = Encoder::new(agreed.list(options));
+    let mut links = HashMap::new();
+    let plan = Arc::new(known.plan);
+    let io_error = known.io_error | if sources.incomplete { io_error::GENERAL } else { 0 };
+    let mut listing = Listing { list: FileList::new(0), io_error, ..Listing::default() };
+    for (number, source) in sources.iter() {
+        let lister = Lister {
+            number,
+            source,
+            options,
+            filter,
+            accounts,
+            encoder: &mut encoder,
+            list_sum: agreed.list_sum,
+            dirs: Directories::new(Some(source.root.clone())),
+            links: &mut links,
+            plan: plan.clone(),
+            failed: &known.failed,
+            listing: &mut listing,
+        };
+        lister.all(out)?;
+    }
     if let Some(whole) = known.whole {
         (listing.files, listing.total_size) = (whole.files, whole.size);
     }
-    lister.encoder.end(listing.io_error, accounts, out.data());
+    encoder.end(listing.io_error, accounts, out.data());
     out.flush()?;
     listing.list.sort();
     listing.size = out.written() - before;
@@ -83,23 +90,24 @@ pub(super) fn send<W: Write>(
 }
 
 struct Lister<'a> {
+    number: u16,
     source: &'a Source,
     options: &'a Options,
     filter: &'a Filter,
     accounts: &'a Accounts,
-    encoder: Encoder,
+    encoder: &'a mut Encoder,
     list_sum: SumKind,
     dirs: Directories,
     /// Groups of hard links by file system and inode, with the attributes that were sent of the first member.
-    links: HashMap<(u64, u64), (u32, Stat)>,
+    links: &'a mut HashMap<(u64, u64), (u32, Stat)>,
     plan: Arc<Plan>,
     /// What could not be read before either.
-    failed: HashSet<Vec<u8>>,
-    listing: Listing,
+    failed: &'a HashSet<Vec<u8>>,
+    listing: &'a mut Listing,
 }
 
 impl Lister<'_> {
-    fn all<W: Write>(&mut self, out: &mut Mux<W>) -> Result<(), Fatal> {
+    fn all<W: Write>(mut self, out: &mut Mux<W>) -> Result<(), Fatal> {
         if let Some(file) = &self.source.file {
             let file = file.clone();
             match Stat::at(&self.source.root, &file) {
@@ -122,7 +130,11 @@ impl Lister<'_> {
         if !self.source.without_root {
             self.add(b".", &root, out.data());
         }
-        if !self.options.recursive || !self.plan.enters(b".") {
+        if !self.options.recursive {
+            self.children(out.data());
+            return Ok(());
+        }
+        if !self.plan.enters(b".") {
             return Ok(());
         }
         for event in walk {
@@ -133,6 +145,24 @@ impl Lister<'_> {
             out.flush_if_full()?;
         }
         Ok(())
+    }
+
+    /// What is directly in a directory whose contents were named, with `-d`.
+    fn children(&mut self, out: &mut Vec<u8>) {
+        if !self.options.dirs || self.source.prefix.is_some() {
+            return;
+        }
+        match self.dirs.open(b".").and_then(|dir| dir.children()) {
+            Ok(children) => {
+                for child in children {
+                    let hidden = self.filter.hides(&child.name, child.stat.kind() == Kind::Directory);
+                    if !hidden {
+                        self.add(&child.name, &child.stat, out);
+                    }
+                }
+            }
+            Err(error) => self.failed(b".", &error),
+        }
     }
 
     /// Something could not be read; the list goes on.
@@ -158,6 +188,7 @@ impl Lister<'_> {
         let size = if kind == Kind::Other { 0 } else { stat.size };
         let device = matches!(stat.mode & 0o170_000, 0o060_000 | 0o020_000);
         let rdev = (rustix::fs::major(stat.rdev), rustix::fs::minor(stat.rdev));
+        let bare = self.is_bare(path);
         let entry = NewEntry {
             path: &listed,
             mode: stat.mode,
@@ -166,8 +197,10 @@ impl Lister<'_> {
             size,
             mtime: stat.mtime,
             rdev: if device { rdev } else { (0, 0) },
-            top: path == b".",
-            no_content: kind == Kind::Directory && (self.is_mount_point(&stat) || self.plan.leaves_out(path)),
+            source: self.number,
+            // Together with the other it would mean a parent that nobody named.
+            top: path == b"." && !bare,
+            no_content: kind == Kind::Directory && (bare || self.is_mount_point(&stat) || self.plan.leaves_out(path)),
             target: &extended.target,
             digest: &extended.digest,
             group,
@@ -180,6 +213,11 @@ impl Lister<'_> {
         if matches!(kind, Kind::File | Kind::Symlink) {
             self.listing.total_size += size;
         }
+    }
+
+    /// It comes without its contents for want of `-r`.
+    fn is_bare(&self, path: &[u8]) -> bool {
+        !self.options.recursive && (path != b"." || self.source.prefix.is_some())
     }
 
     /// Its contents are left out; the receiving side must not take that for their absence.

@@ -18,7 +18,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 pub(crate) use list::{kept, travelling};
-pub use source::Source;
+pub(crate) use source::Source;
+pub use source::Sources;
 
 use crate::accounts::Accounts;
 use crate::batch::{Batches, Things};
@@ -39,9 +40,9 @@ use requests::{Heard, Requests};
 /// Batches of requests that are read ahead. Of each only the last request may have block sums, of a few MiB.
 const AHEAD: usize = 8;
 
-/// Sends `source` after the handshake and the filter rules.
+/// Sends `sources` after the handshake and the filter rules.
 pub fn run<R: Read + Send + 'static, W: Write>(
-    source: &Source,
+    sources: &Sources,
     terms: &Terms,
     accounts: &Accounts,
     mut input: Demux<R>,
@@ -53,16 +54,16 @@ pub fn run<R: Read + Send + 'static, W: Write>(
     input.framed(Box::new(move |message| requests::heard(message, side, &messages)));
     let received = input.received();
     let known = if terms.agreed.native() {
-        native::send(source, terms, accounts, list::failed, &mut input, out)?
+        native::send(sources.single(), terms, accounts, list::failed, &mut input, out)?
     } else {
         native::Comparison::default()
     };
     let requests = Requests::new(terms, input, sender);
     let thread = std::thread::Builder::new().name("requests".into()).spawn(move || requests.run());
     thread.map_err(|error| Fatal::Other(ExitCode::StartClient, format!("cannot start a thread: {error}")))?;
-    let listing = list::send(source, terms, accounts, known, out)?;
+    let listing = list::send(sources, terms, accounts, known, out)?;
     let (ndx, outcome) = (NdxState::default(), Outcome::default());
-    Session { terms, heard, received, ndx, outcome, deleted: None }.run(source, listing, out)
+    Session { terms, heard, received, ndx, outcome, deleted: None }.run(sources, listing, out)
 }
 
 struct Session<'a> {
@@ -81,14 +82,14 @@ struct Session<'a> {
 const PHASES: u32 = 3;
 
 impl Session<'_> {
-    fn run<W: Write>(mut self, source: &Source, listing: Listing, out: &mut Mux<W>) -> Result<Outcome, Fatal> {
+    fn run<W: Write>(mut self, sources: &Sources, listing: Listing, out: &mut Mux<W>) -> Result<Outcome, Fatal> {
         self.outcome.files = listing.files;
         self.outcome.total_size = listing.total_size;
         self.outcome.list_size = listing.size;
         self.outcome.list_time = listing.time;
         self.outcome.io_error = listing.io_error;
         let listed = listing.io_error;
-        let mut answers = Answers::new(source, self.terms, listing.list)?;
+        let mut answers = Answers::new(sources, self.terms, listing.list)?;
         let mut done = 0;
         while done < PHASES {
             match self.next(out)? {

@@ -1,4 +1,4 @@
-//! What is sent: a directory's contents, a directory, or one file.
+//! What is sent: directories' contents, directories, or files.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,7 +12,7 @@ use crate::exit::{ExitCode, Fatal};
 
 /// An open source. Nothing in it is reached by following links.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub(crate) struct Source {
     /// The directory that is walked, or that holds the only file.
     pub(super) root: Dest,
     /// Its path, for walking.
@@ -28,7 +28,7 @@ pub struct Source {
 impl Source {
     /// Opens what the user named: `dir/` and `dir/.` mean the contents of a directory, `dir` the directory with its
     /// name.
-    pub fn open(path: &Path) -> Result<Self, Fatal> {
+    pub(super) fn open(path: &Path) -> Result<Self, Fatal> {
         Self::try_open(path).map_err(|error| {
             let shown = Shown(path.as_os_str().as_bytes());
             Fatal::Other(ExitCode::Partial, format!("cannot read the source {shown}: {error}"))
@@ -54,12 +54,6 @@ impl Source {
             }
             name => Ok(Self { root: open(path)?, path: path.into(), prefix: name, file: None, without_root: false }),
         }
-    }
-
-    /// Leaves out the directory itself, so that its attributes stay as they are there.
-    #[must_use]
-    pub fn without_root(self) -> Self {
-        Self { without_root: true, ..self }
     }
 
     /// Whether it is a directory with what it holds.
@@ -101,6 +95,59 @@ impl Source {
     }
 }
 
+/// Everything that the user named.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    all: Vec<Source>,
+    /// Some of it could not be opened, which was told.
+    pub(super) incomplete: bool,
+}
+
+/// More of them have no numbers.
+const SOURCES_MAX: usize = u16::MAX as usize;
+
+impl Sources {
+    /// Opens them. What cannot be opened is left out and told, unless there is nothing else.
+    pub fn open<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Self, Fatal> {
+        let (mut all, mut failed) = (Vec::new(), Vec::new());
+        for path in paths {
+            match Source::open(path) {
+                Ok(_) if all.len() == SOURCES_MAX => {
+                    return Err(Fatal::Other(ExitCode::Usage, format!("more than {SOURCES_MAX} sources")));
+                }
+                Ok(source) => all.push(source),
+                Err(fatal) => failed.push(fatal),
+            }
+        }
+        let incomplete = !failed.is_empty();
+        let alone = if all.is_empty() { failed.pop() } else { None };
+        for fatal in failed {
+            eprintln!("rsync: {fatal}");
+        }
+        alone.map_or(Ok(Self { all, incomplete }), Err)
+    }
+
+    /// Leaves out the directories themselves, so that their attributes stay as they are there.
+    #[must_use]
+    pub fn without_roots(self) -> Self {
+        Self { all: self.all.into_iter().map(|source| Source { without_root: true, ..source }).collect(), ..self }
+    }
+
+    /// With their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u16, &Source)> {
+        (0..).zip(&self.all)
+    }
+
+    pub(super) fn get(&self, number: u16) -> Option<&Source> {
+        self.all.get(usize::from(number))
+    }
+
+    /// The only one.
+    pub(crate) fn single(&self) -> Option<&Source> {
+        self.all.first().filter(|_| self.all.len() == 1 && !self.incomplete)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +171,9 @@ mod tests {
             assert_eq!(open(file).unwrap().file, Some(file.as_bytes().to_vec()));
         }
         assert_eq!(open("none").unwrap_err().code(), 23);
+        let paths = ["d", "none", "f"].map(|name| temp.path().join(name));
+        let sources = Sources::open(paths.iter().map(PathBuf::as_path)).unwrap();
+        assert!(sources.incomplete && sources.get(1).is_some_and(|source| source.file.is_some()));
+        assert_eq!((sources.iter().count(), Sources::open([&*paths[1]]).unwrap_err().code()), (2, 23));
     }
 }

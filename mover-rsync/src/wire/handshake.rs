@@ -82,10 +82,15 @@ impl Compat {
     }
 }
 
-/// The capability letters of a client of ours behind `e.`, with the mark that only a server of ours looks at; `i` only
-/// if it can take or send segments.
-pub fn capabilities(segments: bool) -> &'static str {
-    if segments { "iLsfxCIvu_2" } else { "LsfxCIvu_2" }
+/// The capability letters of a client of ours behind `e.`; `i` only if it can take or send segments. One that compares
+/// trees adds the mark that only a server of ours looks at.
+pub fn capabilities(segments: bool, compares: bool) -> &'static str {
+    match (segments, compares) {
+        (true, true) => "iLsfxCIvu_2",
+        (false, true) => "LsfxCIvu_2",
+        (true, false) => "iLsfxCIvu",
+        (false, false) => "LsfxCIvu",
+    }
 }
 
 /// How file contents are compressed.

@@ -234,6 +234,7 @@ impl Decoder {
             size,
             mtime: Timestamp { secs: self.previous.mtime, nanos: u32::try_from(nanos).unwrap_or(0) },
             rdev,
+            source: 0,
             top: flags & bits::TOP_DIR != 0 && kind == S_IFDIR,
             no_content: flags & bits::NO_CONTENT != 0 && kind == S_IFDIR,
             active: true,

@@ -25,6 +25,8 @@ pub struct NewEntry<'a> {
     pub mtime: Timestamp,
     /// Major and minor device number.
     pub rdev: (u32, u32),
+    /// Which of several sources it is in, which does not travel.
+    pub source: u16,
     /// Named by the user.
     pub top: bool,
     /// A directory whose contents do not belong to the transfer.
@@ -261,6 +263,7 @@ impl FileList {
             mtime: new.mtime,
             rdev: new.rdev,
             top: new.top,
+            source: new.source,
             no_content: new.no_content,
             active: true,
             group: new.group,

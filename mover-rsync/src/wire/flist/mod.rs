@@ -157,6 +157,8 @@ pub struct Entry {
     pub top: bool,
     /// A directory whose contents do not belong to the transfer.
     pub no_content: bool,
+    /// Which of several sources it is in; only its sender knows.
+    pub source: u16,
     /// `false` for the later of two equal names: it keeps its index and is never used.
     pub active: bool,
     /// The group of hard links it belongs to.

@@ -46,6 +46,7 @@ impl File {
             size: self.size,
             mtime: self.mtime,
             rdev: if device { self.rdev } else { (0, 0) },
+            source: 0,
             top: false,
             no_content: is(S_IFDIR) && self.size == 7,
             target: if is(S_IFLNK) { b"target" } else { b"" },
