@@ -22,7 +22,7 @@ const TELLING: &str = "What is told";
 /// `mover-rsync push DIRECTORY HOST:DIRECTORY` and `mover-rsync pull HOST:DIRECTORY DIRECTORY` bring a whole volume: what
 /// the first directory holds, with -aAXHSx --delete.
 #[derive(Clone, Debug, Default, Parser)]
-#[command(name = "mover-rsync", version, disable_help_flag = true)]
+#[command(name = "mover-rsync", version, disable_help_flag = true, args_override_self = true)]
 pub struct Cli {
     /// Print this help
     #[arg(long, action = ArgAction::Help)]
