@@ -20,6 +20,9 @@ const CONTESTANTS: [(&str, End, End); 4] = [
     ("ours", End::Ours, End::Ours),
 ];
 
+/// What our source prefers (`mover_rsync::contract::source`); upstream's takes what OpenSSH prefers.
+const OUR_CIPHER: &str = "Ciphers aes128-gcm@openssh.com\n";
+
 /// The word that makes this program measure what it starts.
 const FAR_END: &str = "far-end";
 
@@ -41,11 +44,12 @@ pub(crate) fn far_end() -> anyhow::Result<Option<ExitCode>> {
 /// Every chosen volume's way, by each contestant in turn.
 pub(crate) fn rows(arguments: &Arguments) -> anyhow::Result<Vec<Row>> {
     let scratch = tempfile::tempdir_in(&arguments.dir).context("scratch directory")?;
-    let shell = Shell::Ssh(Sshd::start());
+    let (theirs, ours) = (Shell::Ssh(Sshd::start()), Shell::Ssh(Sshd::start_with(OUR_CIPHER)));
     let volumes = workload::chosen(arguments.quick, &arguments.only, &workload::RSYNC)?;
     let mut rows = Vec::new();
     arguments.rounds(&volumes, scratch.path(), CONTESTANTS.len(), |volumes, made, pair, who| {
-        chain(&shell, volumes, made, pair, who, &mut rows)
+        let shell = if CONTESTANTS[who].1 == End::Ours { &ours } else { &theirs };
+        chain(shell, volumes, made, pair, who, &mut rows)
     })?;
     Ok(rows)
 }

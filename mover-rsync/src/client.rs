@@ -17,7 +17,8 @@ use crate::daemon::client as daemon;
 use crate::directories::named;
 use crate::exit::Fatal;
 use crate::filter::Filter;
-use crate::options::Options;
+use crate::native;
+use crate::options::{LEAVE_LOST_AND_FOUND, Options};
 use crate::outcome::Outcome;
 use crate::receiver::{self, Target};
 use crate::report::{self, Screen, Traffic};
@@ -167,7 +168,8 @@ impl<'a> Job<'a> {
         // segments, and take them only where nothing is deleted.
         let segments = self.direction() == Direction::Pull && self.options.recursive && !self.options.deletes();
         let letters = capabilities(segments, !self.options.list_only);
-        server_args(&self.options, self.direction(), letters, &self.cli.info())
+        let letters = native::with_beyond(letters, self.cli.beyond);
+        server_args(&self.options, self.direction(), &letters, &self.cli.info())
     }
 
     fn transfer<R, W>(self, from: R, to: W) -> Result<Outcome, Fatal>
@@ -195,13 +197,13 @@ impl<'a> Job<'a> {
         }
         let screen = Screen { show, times: self.options.times, sends };
         let numeric = self.options.numeric_ids;
-        let terms = Terms {
-            options: self.options,
-            agreed,
-            filter: self.filter,
-            screen: Some(screen),
-            made_links: self.made_links,
-        };
+        let (mut options, mut filter) = (self.options, self.filter);
+        if agreed.native() && self.cli.beyond.volume {
+            let rules: Vec<_> = self.cli.rules()?.into_iter().chain([LEAVE_LOST_AND_FOUND.to_vec()]).collect();
+            filter = Filter::new(&rules, options.delete_excluded)?;
+            options = options.going(self.cli.beyond);
+        }
+        let terms = Terms { options, agreed, filter, screen: Some(screen), made_links: self.made_links };
         let outcome = match self.local {
             Local::Source(sources) => {
                 let accounts = if numeric { Accounts::default() } else { Accounts::read() };

@@ -32,6 +32,19 @@ pub enum Items {
     All,
 }
 
+/// What goes beyond rsync where both ends are ours and the whole volume of one of VolSync's movers is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beyond {
+    /// The root's `lost+found` is left alone at both ends, attributes of users (`user.*`) travel without `-X`, and what
+    /// cannot be set for want of privilege is summed up instead of failing.
+    pub volume: bool,
+    /// With it, also `security.capability`, which makes programs privileged.
+    pub capabilities: bool,
+}
+
+/// The filter rule that leaves `lost+found` alone.
+pub const LEAVE_LOST_AND_FOUND: &[u8] = b"- /lost+found/";
+
 /// The options of a transfer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -125,9 +138,29 @@ pub struct Options {
     pub items: Items,
     /// `-v`, as often as given.
     pub verbose: u8,
+    /// No option of rsync's: the two ends agree on it by themselves.
+    pub beyond: Beyond,
 }
 
 impl Options {
+    /// With what goes beyond them.
+    #[must_use]
+    pub fn going(self, beyond: Beyond) -> Self {
+        Self { beyond, xattrs: self.xattrs || beyond.volume, ..self }
+    }
+
+    /// Whether an extended attribute is one that travels, to or from a `root`: access lists go their own way, and only
+    /// root may set more than those of users. Of a volume the labels and signatures that the source's kernel keeps there
+    /// (SELinux, IMA, EVM, `trusted.*`) mean nothing elsewhere.
+    pub fn takes_xattr(&self, name: &[u8], root: bool) -> bool {
+        let users = name.starts_with(b"user.") && !name.starts_with(b"user.rsync.%");
+        match self.beyond {
+            Beyond { volume: true, capabilities } => users || (capabilities && root && name == b"security.capability"),
+            _ if root => users || !(name.starts_with(b"user.") || name.starts_with(b"system.")),
+            _ => users,
+        }
+    }
+
     /// Whether incremental recursion goes together with the options, on the receiving side or at a client.
     pub fn may_segment(&self) -> bool {
         self.recursive && !matches!(self.delete, Delete::Before | Delete::After)
@@ -154,5 +187,36 @@ impl Options {
     /// Whether the receiving side tells numbers of deletions and hears filter rules.
     pub fn deletes(&self) -> bool {
         self.delete != Delete::Never
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_travel_by_their_names() {
+        let all = [
+            "user.a",
+            "user.rsync.%stat",
+            "system.posix_acl_access",
+            "security.capability",
+            "security.selinux",
+            "security.ima",
+            "trusted.overlay.opaque",
+        ];
+        let taken = |volume, capabilities, root| {
+            let options = Options::default().going(Beyond { volume, capabilities });
+            all.into_iter().filter(|name| options.takes_xattr(name.as_bytes(), root)).collect::<Vec<_>>()
+        };
+        let stock = ["user.a", "security.capability", "security.selinux", "security.ima", "trusted.overlay.opaque"];
+        assert_eq!((taken(false, false, true), taken(false, false, false)), (stock.to_vec(), vec!["user.a"]));
+        for root in [true, false] {
+            assert_eq!(taken(true, false, root), ["user.a"]);
+        }
+        assert_eq!(
+            (taken(true, true, true), taken(true, true, false)),
+            (vec!["user.a", "security.capability"], vec!["user.a"])
+        );
     }
 }

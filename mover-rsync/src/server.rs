@@ -12,6 +12,8 @@ use crate::args::ArgsError;
 use crate::args::server::{ServerArgs, parse};
 use crate::exit::{ExitCode, Fatal};
 use crate::filter::Filter;
+use crate::native;
+use crate::options::LEAVE_LOST_AND_FOUND;
 use crate::outcome::Outcome;
 use crate::receiver::{self, Target};
 use crate::sender::{self, Sources};
@@ -124,8 +126,13 @@ fn prepare(
     agreed: Agreed,
     input: &mut Demux<impl Read>,
 ) -> Result<(Terms, Local), Fatal> {
-    let options = args.options.clone();
-    let rules = if args.sender || options.deletes() { filter::read(input)? } else { Vec::new() };
+    let mut options = args.options.clone();
+    let mut rules = if args.sender || options.deletes() { filter::read(input)? } else { Vec::new() };
+    let beyond = native::beyond(&args.capabilities);
+    if agreed.native() && beyond.volume {
+        rules.push(LEAVE_LOST_AND_FOUND.to_vec());
+        options = options.going(beyond);
+    }
     let filter = Filter::new(&rules, options.delete_excluded)?;
     let path = match &args.paths[..] {
         [path, ..] if !path.is_empty() => &path[..],

@@ -100,6 +100,12 @@ impl Terms {
         if self.screen.is_some() { Side::Client } else { Side::Server }
     }
 
+    /// Whether the sender tells holes instead of reading zeros: where they become holes, and where nothing old stands.
+    pub fn tells_holes(&self) -> bool {
+        let Options { sparse, inplace, .. } = self.options;
+        self.agreed.native() && self.agreed.sum == SumKind::Blake3 && sparse && !inplace
+    }
+
     /// The form of the file list.
     pub fn list(&self) -> ListOptions {
         self.agreed.list(&self.options)

@@ -253,6 +253,7 @@ fn record(
                 tokens.matched(content)?;
                 whole.update(content);
             }
+            Token::Hole(_) => return Err(WireError::bad("a hole in a recorded session")),
             Token::End => break,
         }
     }

@@ -240,6 +240,11 @@ pub struct Sshd {
 impl Sshd {
     /// Starts one with keys of its own. It needs root, as sshd does.
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Starts one with more lines in its configuration.
+    pub fn start_with(more: &str) -> Self {
         let dir = TempDir::with_prefix("sshd-").unwrap();
         let at = |name: &str| dir.path().join(name);
         for key in ["host", "user"] {
@@ -252,7 +257,7 @@ impl Sshd {
             at("config"),
             format!(
                 "Port {port}\nListenAddress 127.0.0.1\nHostKey {host}\nAuthorizedKeysFile {keys}\nPidFile none\n\
-                 StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nMaxStartups 100\n",
+                 StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nMaxStartups 100\n{more}",
                 host = at("host").display(),
                 keys = at("user.pub").display(),
             ),

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use volsync_tests::devices::Mounted;
 use volsync_tests::peers;
 use volsync_tests::process::{Outcome, run};
-use volsync_tests::rsync::{End, PAIRS, Pair, Shell, assert_same, command_of, transfer};
+use volsync_tests::rsync::{End, PAIRS, Pair, Shell, Way, assert_same, command_of, transfer};
 use volsync_tests::tree::Ignore;
 use volsync_tests::volume::{Names, Random, awkward, plain, shell};
 use walkdir::WalkDir;
@@ -119,13 +119,14 @@ fn killed(pair: Pair, sender: &[String], receiver: &[String], source: &Path, des
     run(&mut command_of(&remote, pair, [&sender, &receiver], options, &from, destination))
 }
 
-/// Every name leads to a whole file. What the source does not have is temporary; a server whose client was killed may
+/// Every name leads to a whole file, the old one or the new one. What the source does not have is temporary; a server whose client was killed may
 /// still be removing it.
-fn assert_nothing_torn(source: &Path, destination: &Path) {
+fn assert_nothing_torn(source: &Path, old: &Path, destination: &Path) {
     for entry in WalkDir::new(destination).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
         let path = entry.path().strip_prefix(destination).unwrap();
         let (Ok(wanted), Ok(found)) = (fs::read(source.join(path)), fs::read(entry.path())) else { continue };
-        assert!(found == wanted, "{} is torn", path.display());
+        let before = fs::read(old.join(path)).ok();
+        assert!(found == wanted || Some(found) == before, "{} is torn", path.display());
     }
 }
 
@@ -134,9 +135,20 @@ fn is_killed_and_finished(pair: Pair, sender: &[String], receiver: &[String]) {
     plain(source.path(), 8, 60, 6, 0..40_000);
     shell(source.path(), "ln d1/f1 d2/hard; ln -s x link; touch -h -d @999 link d* .");
     shell(destination.path(), "mkdir -p gone/deep; for n in 1 2 3 4 5 6; do echo > gone/$n; echo > gone/deep/$n; done");
+    is_killed_between(pair, [sender, receiver], &source, &TempDir::new().unwrap(), &destination);
+}
+
+/// `old` is what the destination holds.
+fn is_killed_between(
+    pair: Pair,
+    [sender, receiver]: [&[String]; 2],
+    source: &TempDir,
+    old: &TempDir,
+    destination: &TempDir,
+) {
     let outcome = killed(pair, sender, receiver, source.path(), destination.path());
     assert_ne!(outcome.code(), 0, "{outcome}");
-    assert_nothing_torn(source.path(), destination.path());
+    assert_nothing_torn(source.path(), old.path(), destination.path());
     killed(pair, &[], &[], source.path(), destination.path()).success();
     assert_same(source.path(), destination.path(), Ignore::default());
 }
@@ -193,6 +205,37 @@ fn a_killed_sender_leaves_whole_files_and_a_second_run_the_rest() {
     for pair in PAIRS.into_iter().filter(|pair| pair.sender() == End::Ours) {
         for what in ["pread64:signal=KILL:when=2", "pread64:signal=KILL:when=40", "getdents64:signal=KILL:when=3"] {
             is_killed_and_finished(pair, &killer(what), &[]);
+        }
+    }
+}
+
+/// What only two ends of ours do: digests of a tree that is there, the list of what differs, contents against a basis.
+#[test]
+fn two_ends_of_ours_are_made_good_after_either_is_killed_in_any_phase() {
+    let phases: [(&str, bool, [u32; 5]); 7] = [
+        ("getdents64", true, [1, 2, 3, 4, 5]),
+        ("llistxattr", true, [1, 9, 30, 50, 60]),
+        ("pwrite64", true, [1, 2, 10, 20, 28]),
+        ("renameat", true, [1, 2, 10, 20, 28]),
+        ("getdents64", false, [1, 2, 3, 4, 5]),
+        ("pread64", false, [1, 2, 10, 20, 28]),
+        ("write", false, [2, 3, 4, 5, 6]),
+    ];
+    let pair = Pair { way: Way::Push, client: End::Ours, server: End::Ours };
+    for (call, receives, places) in phases {
+        for place in places {
+            let [source, old, destination] = std::array::from_fn(|_| TempDir::new().unwrap());
+            plain(source.path(), 8, 60, 6, 0..40_000);
+            for copy in [&old, &destination] {
+                killed(pair, &[], &[], source.path(), copy.path()).success();
+            }
+            shell(
+                source.path(),
+                "for d in d1 d2 d3; do for f in $d/f*; do echo x >> $f; done; done; ln d1/f1 d4/hard; touch -d @999 d* .",
+            );
+            let (words, none) = (killer(&format!("{call}:signal=KILL:when={place}")), Vec::new());
+            let (sender, receiver) = if receives { (none, words) } else { (words, none) };
+            is_killed_between(pair, [&sender, &receiver], &source, &old, &destination);
         }
     }
 }

@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use volsync_tests::process::{LIMIT, Running, run};
+use tempfile::TempDir;
+use volsync_tests::peers;
+use volsync_tests::process::{LIMIT, Outcome, Running, run};
 use volsync_tests::rsync::{End, NO_XATTRS, VOLSYNC, assert_same};
 use volsync_tests::ssh_movers::Movers;
 use volsync_tests::volume::shell;
@@ -14,6 +17,8 @@ use volsync_tests::volume::shell;
 #[test]
 fn a_volume_goes_over_and_both_sides_end() {
     let pair = Movers::new();
+    // Between ours it stays where it is.
+    shell(pair.source.path(), "rm -rf lost+found");
     // The source comes first: it waits for the destination.
     let source = Running::start(&mut pair.source());
     let destination = pair.start_destination();
@@ -112,4 +117,79 @@ fn a_signal_ends_the_destination() {
     let started = Instant::now();
     let outcome = destination.wait(LIMIT);
     assert!(outcome.code() != 0 && started.elapsed() < Duration::from_secs(20), "{outcome}");
+}
+
+/// Both ends of a volume that is pushed; the source is given these variables.
+fn pushed(pair: &Movers, wishes: &[(&str, &str)]) -> [Outcome; 2] {
+    let destination = pair.start_destination();
+    pair.wait_for_destination();
+    let source = run(pair.source().envs(wishes.iter().copied())).success();
+    [source, destination.wait(LIMIT).success()]
+}
+
+fn attributes(file: &Path) -> String {
+    let getfattr = Command::new(peers::tool("getfattr")).args(["-d", "-m", "-", "--absolute-names"]).arg(file).output();
+    String::from_utf8(getfattr.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn between_ours_attributes_of_users_travel_and_lost_and_found_stays() {
+    let pair = Movers::new();
+    shell(
+        pair.source.path(),
+        "mkdir -p lost+found sub/lost+found; touch lost+found/here sub/lost+found/too file
+         setfattr -n user.x -v 1 file; setfattr -n trusted.x -v 2 file; setfattr -n user.y -v 3 sub
+         cp /bin/true tool; setcap cap_net_raw+p tool",
+    );
+    shell(pair.destination.path(), "mkdir lost+found; touch lost+found/there surplus");
+    pushed(&pair, &[]);
+    let at = |path: &str| pair.destination.path().join(path);
+    assert!(at("lost+found/there").exists() && !at("lost+found/here").exists() && !at("surplus").exists());
+    assert!(at("sub/lost+found/too").exists());
+    assert!(attributes(&at("file")).contains("user.x=\"1\"") && attributes(&at("sub")).contains("user.y=\"3\""));
+    assert!(!attributes(&at("file")).contains("trusted") && !attributes(&at("tool")).contains("security"));
+    // Again: what was set is found, and what is not to be set is not missed.
+    let [again, _] = pushed(&pair, &[]);
+    assert!(!again.text().contains("f..........x"), "{again}");
+    assert!(again.text().contains("Number of regular files transferred: 0\n"), "{again}");
+    pushed(&pair, &[("VOLSYNC_FILE_CAPABILITIES", "1")]);
+    assert!(attributes(&at("tool")).contains("security.capability"));
+}
+
+#[test]
+fn an_empty_volume_is_refused_unless_told() {
+    let pair = Movers::new();
+    shell(pair.source.path(), "rm -rf -- ..?* .[!.]* *; mkdir lost+found; touch lost+found/x");
+    shell(pair.destination.path(), "touch kept");
+    let kept = pair.destination.path().join("kept");
+    let refused = run(&mut pair.source()).exits(3);
+    assert!(refused.text().contains("VOLSYNC_ALLOW_EMPTY_SOURCE") && kept.exists(), "{refused}");
+    pushed(&pair, &[("VOLSYNC_ALLOW_EMPTY_SOURCE", "1")]);
+    assert!(!kept.exists());
+}
+
+#[test]
+fn what_may_not_be_set_is_summed_up() {
+    let pair = Movers::new();
+    shell(
+        pair.source.path(),
+        "rm -rf -- ..?* .[!.]* *; for n in $(seq 9); do echo $n > f$n; done; chown 7:8 f*; touch -d @7 .",
+    );
+    shell(pair.destination.path(), "chown 1234:1234 .; chmod 755 .");
+    // In place of ssh: the destination's program as somebody without rights.
+    let dir = TempDir::new().unwrap();
+    let script = format!(
+        "#!/bin/sh\nwhile [ \"$1\" != root@127.0.0.1 ] && [ \"$1\" != 127.0.0.1 ]; do shift; done\nshift\n\
+         case \"$*\" in shutdown*) exit 0 ;; esac\ncd {to} && exec setpriv --reuid=1234 --regid=1234 --clear-groups sh -c \
+         \"{program} ${{*#rsync}}\"\n",
+        to = pair.destination.path().display(),
+        program = End::Ours.program().display(),
+    );
+    fs::write(dir.path().join("ssh"), script).unwrap();
+    fs::set_permissions(dir.path().join("ssh"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let outcome = run(pair.source().env("PATH", path)).success();
+    let line = "rsync: not set, for want of privilege: owner and group (10)\n";
+    assert!(outcome.text().contains(line), "{outcome}");
+    assert_eq!(fs::read(pair.destination.path().join("f9")).unwrap(), b"9\n");
 }

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use rustix::fs::SeekFrom;
 use tempfile::TempDir;
+use volsync_tests::devices::Mounted;
 use volsync_tests::peers;
 use volsync_tests::process::{Outcome, run};
 use volsync_tests::rsync::{End, PAIRS, Pair, STOCK, Shell, Sshd, Way, assert_same, command_of, items, transfer};
@@ -202,4 +205,81 @@ fn somebody_without_rights_gets_by_with_digests_too() {
     let ignore = Ignore { owners: true, xattrs: true, ..Ignore::default() };
     assert_same(&source.path().join("d3"), &destination.path().join("d3"), ignore);
     assert_eq!(fs::read(source.path().join("d1/f1")).unwrap(), fs::read(destination.path().join("d1/f1")).unwrap());
+}
+
+/// Pages of a file that its copy lacks: where they are, and with what bytes.
+fn patch(file: &Path, pages: impl Iterator<Item = u64>, byte: u8) {
+    let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+    pages.for_each(|page| file.write_all_at(&[byte; 4096], page * 4096).unwrap());
+}
+
+#[test]
+fn unchanged_pages_are_shared_with_the_old_file_where_the_file_system_can() {
+    let remote = Shell::local();
+    let mounted = Mounted::xfs();
+    let (from, to, kept) = (mounted.path().join("from"), mounted.path().join("to"), mounted.path().join("kept"));
+    shell(mounted.path(), "mkdir from to; head -c 48M /dev/urandom > from/image; cp from/image to; ln to/image kept");
+    shell(
+        mounted.path(),
+        "truncate -s 80M from/image; head -c 1M /dev/urandom >> from/image; touch -d @5 to/image; sync",
+    );
+    // Zeros in place of data, data, and data that moved by whole pages.
+    patch(&from.join("image"), (0..48 * 256).step_by(97), 7);
+    shell(&from, "fallocate -p -o 16M -l 4M image; fallocate -i -o 30M -l 1M image");
+    let before = free(&mounted);
+    for pair in OURS {
+        let outcome = transfer(&remote, pair, "-aS --stats", &contents(&from), &to).success();
+        assert_same(&from, &to, Ignore::default());
+        assert!(counted(&outcome, "Matched data") > 40 << 20, "{outcome}");
+        shell(mounted.path(), "sync to/image");
+        let taken = before.saturating_sub(free(&mounted));
+        // XFS keeps 128 KiB around each changed page for a while.
+        assert!(taken < 24 << 20, "{pair:?} took {taken} bytes");
+        shell(mounted.path(), "rm to/image; ln kept to/image; sync to");
+    }
+    assert_eq!(fs::metadata(kept).unwrap().len(), 48 << 20);
+}
+
+/// Free bytes of the file system.
+fn free(mounted: &Mounted) -> u64 {
+    let stat = rustix::fs::statvfs(mounted.path()).unwrap();
+    stat.f_bfree * stat.f_frsize
+}
+
+#[test]
+fn a_hole_costs_a_word_and_becomes_a_hole() {
+    let remote = Shell::local();
+    for pair in OURS {
+        for options in ["-aS --stats", "-aSz --stats"] {
+            let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+            let (image, copy) = (source.path().join("image"), destination.path().join("image"));
+            shell(source.path(), "truncate -s 2T image");
+            let pages = [0, 5 << 20, (1 << 28) + 77, (1 << 29) - 1];
+            patch(&image, pages.into_iter(), 9);
+            let from = contents(source.path());
+            let first = transfer(&remote, pair, options, &from, destination.path()).success();
+            assert!(said(&first) < 100_000, "{first}");
+            // What became a hole, and what became data.
+            patch(&copy, [7 << 20, 8 << 20].into_iter(), 3);
+            patch(&image, [9 << 20].into_iter(), 4);
+            shell(source.path(), "fallocate -p -o 20G -l 1M image; touch -d @7 image");
+            let again = transfer(&remote, pair, &format!("{options} -W"), &from, destination.path()).success();
+            assert!(said(&again) < 100_000, "{again}");
+            assert_eq!(extents(&image), extents(&copy), "{pair:?} {options}");
+            assert_eq!(fs::metadata(&copy).unwrap().len(), 2 << 40);
+        }
+    }
+}
+
+/// What is not zero, page by page.
+fn extents(file: &Path) -> Vec<(u64, u8)> {
+    let file = fs::File::open(file).unwrap();
+    let (mut at, mut found, mut page) = (0, Vec::new(), [0; 4096]);
+    while let Ok(data) = rustix::fs::seek(&file, SeekFrom::Data(at)) {
+        at = data - data % 4096;
+        file.read_exact_at(&mut page, at).unwrap();
+        found.extend(page.iter().find(|b| **b != 0).map(|b| (at / 4096, *b)));
+        at += 4096;
+    }
+    found
 }

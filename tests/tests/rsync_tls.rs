@@ -161,11 +161,14 @@ fn a_second_time_nothing_travels() {
 }
 
 #[test]
-fn an_empty_source_empties_the_destination_as_with_upstream() {
+fn an_empty_source_is_refused_or_if_told_empties_the_destination_as_with_upstream() {
     let pair = Pair::new();
     shell(pair.destination.path(), "mkdir d lost+found; touch d/f");
     let destination = pair.start_destination();
-    let source = run(&mut pair.source()).success();
+    let refused = run(&mut pair.source()).exits(3);
+    assert!(refused.text().contains("VOLSYNC_ALLOW_EMPTY_SOURCE"), "{refused}");
+    assert!(pair.destination.path().join("d/f").exists());
+    let source = run(pair.source().env("VOLSYNC_ALLOW_EMPTY_SOURCE", "1")).success();
     destination.wait(LIMIT).success();
     assert!(source.text().contains("Skipping sync of empty source directory"), "{source}");
     assert_eq!(Tree::of(pair.destination.path()).0.len(), 2, "the root and lost+found");

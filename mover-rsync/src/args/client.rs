@@ -7,7 +7,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Pars
 
 use super::ArgsError;
 use crate::delta::digest::SumKind;
-use crate::options::{Delete, Items, Options};
+use crate::options::{Beyond, Delete, Items, Options};
 use crate::wire::handshake::{compression_by_name, compression_name, sum_by_name, sum_name};
 use crate::wire::sums::BLOCK_MAX;
 
@@ -220,6 +220,9 @@ pub struct Cli {
     /// Everything in the source, but not the directory itself: rsync's `--files-from` with all its names.
     #[arg(skip)]
     pub without_root: bool,
+    /// What a mover wants beyond rsync of an end that is ours.
+    #[arg(skip)]
+    pub beyond: Beyond,
 }
 
 /// Which way a transfer goes.

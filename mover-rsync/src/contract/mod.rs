@@ -14,9 +14,13 @@ pub mod tls_source;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use clap::builder::FalseyValueParser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use volsync_common::dest::{Dest, DestOptions};
+
+use crate::options::Beyond;
 use crate::psk::Keys;
 use crate::report::line;
 
@@ -41,6 +45,37 @@ pub struct Layout {
     /// Where files can be made
     #[arg(long, default_value = "/tmp")]
     pub tmp: PathBuf,
+}
+
+/// What a source may be told beyond what upstream's can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
+pub struct Wishes {
+    /// An empty volume empties the destination instead of being refused
+    #[arg(long, env = "VOLSYNC_ALLOW_EMPTY_SOURCE", value_parser = FalseyValueParser::new())]
+    pub allow_empty_source: bool,
+    /// Programs keep their file capabilities (`security.capability`) at a destination that is ours
+    #[arg(long, env = "VOLSYNC_FILE_CAPABILITIES", value_parser = FalseyValueParser::new())]
+    pub file_capabilities: bool,
+}
+
+impl Wishes {
+    /// Whether there is something in the volume, or it may be empty. A volume that is not mounted, say, looks empty: its
+    /// destination must not be emptied for that.
+    fn permit(self, data: &Path) -> bool {
+        let empty = Dest::open(data, DestOptions::default())
+            .and_then(|dest| dest.directory(None)?.holds_only(crate::native::LOST_AND_FOUND));
+        // What cannot be read is told by the transfer.
+        let empty = empty.unwrap_or(false);
+        if empty && !self.allow_empty_source {
+            line("ERROR: the source volume is empty; nothing is transferred (VOLSYNC_ALLOW_EMPTY_SOURCE=1 allows it)");
+        }
+        !empty || self.allow_empty_source
+    }
+
+    /// What is asked of a destination that is ours.
+    fn beyond(self) -> Beyond {
+        Beyond { volume: true, capabilities: self.file_capabilities }
+    }
 }
 
 /// What the volume is.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
-use super::{Layout, Volume, debugged, greet};
+use super::{Layout, Volume, Wishes, debugged, greet};
 use crate::args::client::Cli;
 use crate::block::command;
 use crate::exit::ExitCode;
@@ -38,6 +38,8 @@ const ALIAS: &str = "volsync-destination";
 struct SourceCli {
     #[command(flatten)]
     layout: Layout,
+    #[command(flatten)]
+    wishes: Wishes,
     /// Where the destination is
     #[arg(long, env = "DESTINATION_ADDRESS", default_value = "", hide_default_value = true)]
     address: String,
@@ -84,6 +86,9 @@ fn source(cli: &SourceCli) -> u8 {
         return 1;
     };
     line(&format!("Source PVC volumeMode is {}", volume.name()));
+    if volume == Volume::Filesystem && !cli.wishes.permit(&cli.layout.data) {
+        return ExitCode::FileSelect as u8;
+    }
     let ssh = match Ssh::new(cli, port) {
         Ok(ssh) => ssh,
         Err(error) => {
@@ -154,7 +159,10 @@ fn push(cli: &SourceCli, ssh: &Ssh) -> u8 {
     let shell = ssh.words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
     let args = ["mover-rsync"].into_iter().chain(OPTIONS).chain(["-e", &shell, &source, &destination]);
     match Cli::from_words(args.map(std::ffi::OsString::from)) {
-        Ok(cli) => crate::client::run(&cli),
+        Ok(mut words) => {
+            words.beyond = cli.wishes.beyond();
+            crate::client::run(&words)
+        }
         Err(error) => {
             eprintln!("mover-rsync: {error}");
             ExitCode::Usage as u8

@@ -11,7 +11,7 @@ use std::time::Instant;
 use clap::Parser;
 
 use super::source::{SSH_FAILED as UNREACHABLE, bracketed, tries, wait_until_reachable};
-use super::{Layout, Volume, debugged, end_on_signals, psk, tls_block};
+use super::{Layout, Volume, Wishes, debugged, end_on_signals, psk, tls_block};
 use crate::args::client::Cli;
 use crate::client::run_over;
 use crate::daemon::client::Remote;
@@ -40,6 +40,8 @@ const DELETES: [&str; 7] = [
 struct SourceCli {
     #[command(flatten)]
     layout: Layout,
+    #[command(flatten)]
+    wishes: Wishes,
     /// Where the destination is
     #[arg(long, env = "DESTINATION_ADDRESS", default_value = "", hide_default_value = true)]
     address: String,
@@ -83,6 +85,9 @@ fn source(cli: &SourceCli) -> u8 {
         return 1;
     };
     line(&format!("Source PVC volumeMode is {}", volume.name()));
+    if volume == Volume::Filesystem && !cli.wishes.permit(&cli.layout.data) {
+        return ExitCode::FileSelect as u8;
+    }
     line(&format!("Syncing data to {}:{port} ...", cli.address));
     let source = Source { layout: &cli.layout, keys, address: &cli.address, port, made: MadeLinks::default() };
     match volume {

@@ -125,6 +125,10 @@ pub struct Gathered {
     bytes: Vec<u8>,
     /// Something is in the hasher.
     begun: bool,
+    /// Bytes so far, holes included.
+    len: u64,
+    /// Where holes are and how long, once there is one.
+    holes: Option<blake3::Hasher>,
 }
 
 /// Hashed at once: a power of two.
@@ -132,6 +136,7 @@ const GATHER: usize = 128 * 1024;
 
 impl Gathered {
     fn update(&mut self, mut data: &[u8]) {
+        self.len = self.len.wrapping_add(data.len() as u64);
         while self.bytes.len() + data.len() >= GATHER {
             if self.bytes.is_empty() {
                 self.hasher.update(&data[..GATHER]);
@@ -148,7 +153,24 @@ impl Gathered {
         self.bytes.extend_from_slice(data);
     }
 
+    fn hole(&mut self, len: u64) {
+        let holes = self.holes.get_or_insert_default();
+        holes.update(&self.len.to_le_bytes());
+        holes.update(&len.to_le_bytes());
+        self.len = self.len.wrapping_add(len);
+    }
+
+    /// With holes: the digest over that of everything else and that over the places and lengths of the holes.
     fn finish(&mut self) -> blake3::Hash {
+        self.len = 0;
+        let content = self.finish_content();
+        match self.holes.take() {
+            None => content,
+            Some(holes) => blake3::hash(&[*content.as_bytes(), *holes.finalize().as_bytes()].concat()),
+        }
+    }
+
+    fn finish_content(&mut self) -> blake3::Hash {
         // A small file is known whole, last bytes included, which a hasher would have to keep back one by one.
         let digest = if self.begun { self.hasher.update(&self.bytes).finalize() } else { blake3::hash(&self.bytes) };
         if std::mem::take(&mut self.begun) {
@@ -167,6 +189,13 @@ impl Whole {
             Self::Xxh64(state) => state.update(data),
             Self::Md5(state) => state.update(data),
             Self::Blake3(state) => state.update(data),
+        }
+    }
+
+    /// Adds a hole, which only BLAKE3 knows.
+    pub fn hole(&mut self, len: u64) {
+        if let Self::Blake3(state) = self {
+            state.hole(len);
         }
     }
 
@@ -255,6 +284,31 @@ mod tests {
                 assert_eq!(whole.finish(), expect, "{len} bytes by {piece}");
             }
         }
+    }
+
+    #[test]
+    fn holes_count_by_place_and_length() {
+        let mut whole = SumKind::Blake3.whole();
+        let mut digest = |parts: &[Result<&[u8], u64>]| {
+            for part in parts {
+                match part {
+                    Ok(data) => whole.update(data),
+                    Err(hole) => whole.hole(*hole),
+                }
+            }
+            whole.finish()
+        };
+        let all = [
+            digest(&[Ok(b"ab")]),
+            digest(&[Ok(b"a"), Err(5), Ok(b"b")]),
+            digest(&[Ok(b"a"), Err(6), Ok(b"b")]),
+            digest(&[Err(5), Ok(b"ab")]),
+            digest(&[Ok(b"ab"), Err(5)]),
+            digest(&[Err(5)]),
+            digest(&[]),
+        ];
+        assert!(all.iter().enumerate().all(|(at, sum)| !all[..at].contains(sum)));
+        assert_eq!(digest(&[Ok(b"a"), Err(5), Ok(b"b")]), all[1]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What two ends that are both ours do beyond rsync's protocol: they compare digests of whole directories, and only
 //! what differs is listed.
 //!
-//! A client of ours marks the letters of what it can do (`e.LsfxCIvu_2`), which no other server looks at; a server of
+//! A client of ours marks the letters of what it can do (`e.LsfxCIvu_3`), which no other server looks at; a server of
 //! ours that sees the mark grants [`NATIVE`](crate::wire::handshake::Compat::NATIVE) and says the version right behind
 //! the seed. Then, before the file list:
 //!
@@ -25,24 +25,49 @@ mod talk;
 mod tree;
 mod wire;
 
+use crate::options::Beyond;
 pub(crate) use plan::Plan;
-pub(crate) use talk::{Comparison, receive, send};
+pub(crate) use talk::{Comparison, LOST_AND_FOUND, receive, send};
 pub use wire::fuzz;
 
 /// The version of all this; the lower one of both sides counts.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 
 /// The oldest that is spoken. With an older end nothing is native.
-pub(crate) const OLDEST: u8 = 2;
+pub(crate) const OLDEST: u8 = 3;
 
-/// The mark behind the letters of a client: an underscore and its version.
+/// The mark behind the letters of a client: an underscore and its version; another one and bits of what it wants beyond
+/// rsync may follow.
 pub(crate) const MARK: u8 = b'_';
 
 /// The version that a client of ours marked, if it did.
 pub(crate) fn marked(letters: &[u8]) -> Option<u8> {
-    let at = letters.iter().position(|b| *b == MARK)?;
-    let digits = letters[at + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
-    std::str::from_utf8(&letters[at + 1..at + 1 + digits]).ok()?.parse().ok().filter(|version| *version >= OLDEST)
+    number(letters, 1).filter(|version| *version >= OLDEST)
+}
+
+const VOLUME: u8 = 1;
+const CAPABILITIES: u8 = 2;
+
+/// What a client of ours wants beyond rsync.
+pub(crate) fn beyond(letters: &[u8]) -> Beyond {
+    let bits = number(letters, 2).unwrap_or(0);
+    Beyond { volume: bits & VOLUME != 0, capabilities: bits & CAPABILITIES != 0 }
+}
+
+/// The letters of a client that wants this.
+pub(crate) fn with_beyond(letters: &str, beyond: Beyond) -> String {
+    match (beyond.volume, beyond.capabilities) {
+        (false, _) => letters.to_owned(),
+        (true, false) => format!("{letters}_{VOLUME}"),
+        (true, true) => format!("{letters}_{}", VOLUME | CAPABILITIES),
+    }
+}
+
+/// The number behind the so-manieth underscore.
+fn number(letters: &[u8], nth: usize) -> Option<u8> {
+    let behind = letters.split(|b| *b == MARK).nth(nth)?;
+    let digits = behind.iter().take_while(|b| b.is_ascii_digit()).count();
+    std::str::from_utf8(&behind[..digits]).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -52,16 +77,26 @@ mod tests {
     #[test]
     fn only_a_mark_with_a_number_counts() {
         for (letters, version) in [
-            ("LsfxCIvu_2", Some(2)),
-            ("LsfxCIvu_27x", Some(27)),
+            ("LsfxCIvu_3", Some(3)),
+            ("LsfxCIvu_37x", Some(37)),
             ("LsfxCIvu", None),
             ("LsfxCIvu_", None),
             ("LsfxCIvu_0", None),
-            ("LsfxCIvu_1", None),
+            ("LsfxCIvu_2", None),
             ("_999", None),
             ("_x1", None),
         ] {
             assert_eq!(marked(letters.as_bytes()), version, "{letters}");
         }
+    }
+
+    #[test]
+    fn what_is_wanted_beyond_stands_behind_the_version() {
+        for (volume, capabilities, letters) in [(false, false, "x_3"), (true, false, "x_3_1"), (true, true, "x_3_3")] {
+            let wanted = Beyond { volume, capabilities };
+            assert_eq!(with_beyond("x_3", wanted), letters);
+            assert_eq!((beyond(letters.as_bytes()), marked(letters.as_bytes())), (wanted, Some(3)));
+        }
+        assert_eq!(beyond(b"x_3_"), Beyond::default());
     }
 }

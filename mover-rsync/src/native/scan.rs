@@ -12,6 +12,7 @@ use volsync_common::walk::{Event, Kind, Stat, WalkOptions, walk_with_mount_point
 use super::judge::{Recorder, Seen, flag};
 use super::tree::{Builder, Tree};
 use crate::directories::Directories;
+use crate::options::Options;
 use crate::outcome::Counts;
 use crate::sender::travelling;
 use crate::wire::WireError;
@@ -37,6 +38,8 @@ pub(super) struct Scan<'a> {
     /// The root's own attributes are judged.
     pub(super) with_root: bool,
     pub(super) recorder: &'a Recorder,
+    /// Which attributes travel.
+    pub(super) options: &'a Options,
 }
 
 /// Keeps a connection alive while there is nothing to say.
@@ -145,7 +148,7 @@ impl Scan<'_> {
                 let inode = Inode::at(&dir, name)?;
                 acls = if judge.has(flag::ACLS) { Some(inode.acls()?) } else { None };
                 if judge.has(flag::XATTRS) {
-                    xattrs = values(&inode, travelling(names, judge.has(flag::ROOT)))?;
+                    xattrs = values(&inode, travelling(names, self.options, judge.has(flag::ROOT)))?;
                 }
             }
         }

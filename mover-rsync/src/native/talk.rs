@@ -29,7 +29,7 @@ use crate::wire::WireError;
 const UNASKED: usize = 64;
 
 /// What a new file system has.
-const LOST_AND_FOUND: &[u8] = b"lost+found";
+pub(crate) const LOST_AND_FOUND: &[u8] = b"lost+found";
 
 /// Failures that are remembered, so that they are not told twice.
 const REMEMBERED: usize = 10_000;
@@ -74,6 +74,7 @@ pub(crate) fn send<R: Read, W: Write>(
         one_file_system: terms.options.one_file_system,
         with_root,
         recorder: &recorder,
+        options: &terms.options,
     };
     let mut told = |path: &[u8], error: &io::Error| {
         comparison.io_error |= failed(path, error);
@@ -177,7 +178,8 @@ fn tree<W: Write>(
     let path = Path::new(&path);
     let Ok(opened) = Dest::open(path, DestOptions::default()) else { return Ok(None) };
     let one_file_system = terms.options.one_file_system;
-    let scan = Scan { root: opened, path, one_file_system, with_root: begin.with_root, recorder };
+    let scan =
+        Scan { root: opened, path, one_file_system, with_root: begin.with_root, recorder, options: &terms.options };
     let mut ticks = Ticks::new(terms.options.timeout);
     match scan.run(unprotected(&terms.filter, root), &mut |_, _| (), &mut ticks, &mut || out.keep_alive()) {
         Ok((tree, _)) => Ok(Some(tree)),

@@ -65,6 +65,34 @@ pub(super) fn wanted_mode(context: &Context, entry: &Entry, fresh: bool) -> Opti
     fresh.then_some(entry.mode & 0o777 & !context.umask)
 }
 
+impl Context {
+    /// Something could not be set. For want of privilege, or where the file system has no such thing, that is summed up
+    /// at the end where the whole volume is meant.
+    pub(super) fn unset(&self, what: &'static str, path: &[u8], error: &io::Error) {
+        if self.lets_pass(error) {
+            self.troubles.left(what);
+        } else {
+            self.problem(format_args!("cannot set {what} of {}: {error}", Shown(path)));
+        }
+    }
+
+    /// Whether a failure to set or to make something is none of the transfer.
+    pub(super) fn lets_pass(&self, error: &io::Error) -> bool {
+        let refused = |errno| [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP].contains(&errno);
+        self.terms.options.beyond.volume && Errno::from_io_error(error).is_some_and(refused)
+    }
+
+    /// An owner or group that we do not even try to give.
+    fn kept_owner(&self, entry: &Entry, (uid, gid): (Option<u32>, Option<u32>), stat: &Stat) {
+        let options = &self.terms.options;
+        let other = (options.owner && uid.is_none() && entry.uid != stat.uid)
+            || (options.group && gid.is_none() && entry.gid != stat.gid);
+        if other && options.beyond.volume {
+            self.troubles.left("owner and group");
+        }
+    }
+}
+
 /// All differences of what stands at `name`.
 pub(super) fn differences(
     context: &Context,
@@ -126,10 +154,9 @@ fn wanted_default(entry: &Entry) -> io::Result<Option<Acl>> {
     entry.default_acl.as_ref().map_or(Ok(None), |acl| acl.to_default()).map_err(io::Error::other)
 }
 
-/// Whether an attribute is one that travels: access lists go their own way, and only root may set more than `user.*`.
+/// Whether an attribute is one that travels.
 fn ours(context: &Context, name: &[u8]) -> bool {
-    let kept = if context.root { !name.starts_with(b"system.") } else { name.starts_with(b"user.") };
-    kept && !name.starts_with(b"user.rsync.%")
+    context.terms.options.takes_xattr(name, context.root)
 }
 
 /// Whether attributes differ, and the numbers of long ones that must be asked for.
@@ -188,9 +215,7 @@ pub(super) fn apply(
     standing: Option<u32>,
 ) {
     let fresh = times == Times::Always;
-    let failed = |what: &str, error: &dyn std::fmt::Display| {
-        context.problem(format_args!("cannot set {what} of {}: {error}", Shown(path)));
-    };
+    let failed = |what: &'static str, error: &io::Error| context.unset(what, path, error);
     if let Err(error) = own(context, inode, entry) {
         failed("owner and group", &error);
     }
@@ -219,6 +244,7 @@ pub(super) fn apply(
 fn own(context: &Context, inode: &mut Inode, entry: &Entry) -> io::Result<()> {
     let stat = *inode.stat();
     let (uid, gid) = wanted_owner(context, entry);
+    context.kept_owner(entry, (uid, gid), &stat);
     let (uid, gid) = (uid.unwrap_or(stat.uid), gid.unwrap_or(stat.gid));
     if (uid, gid) != (stat.uid, stat.gid) {
         inode.chown(uid, gid)?;
@@ -309,9 +335,10 @@ pub(super) fn apply_to_link(
     fresh: bool,
 ) {
     let (uid, gid) = wanted_owner(context, entry);
+    context.kept_owner(entry, (uid, gid), stat);
     let differs = uid.is_some_and(|uid| uid != stat.uid) || gid.is_some_and(|gid| gid != stat.gid);
     if differs && let Err(error) = dir.chown(name, uid, gid) {
-        context.problem(format_args!("cannot set owner and group of {}: {error}", Shown(path)));
+        context.unset("owner and group", path, &error);
     }
     let late = entry.mtime.secs != stat.mtime.secs;
     if keeps_time(context, entry)
@@ -319,7 +346,7 @@ pub(super) fn apply_to_link(
         && let Err(error) = dir.set_times(name, entry.mtime)
         && Errno::from_io_error(&error) != Some(Errno::OPNOTSUPP)
     {
-        context.problem(format_args!("cannot set times of {}: {error}", Shown(path)));
+        context.unset("times", path, &error);
     }
 }
 

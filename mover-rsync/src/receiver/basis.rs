@@ -4,6 +4,10 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 use crate::delta::digest::SumKind;
 use crate::delta::matcher::append_sums;
@@ -50,6 +54,9 @@ pub(super) fn send_sums<E>(
 
 fn part_sums(file: &File, head: &SumHead, kind: SumKind, seed: i32, range: Range<u64>) -> Vec<u8> {
     let block = head.block as usize;
+    if is_hole(file, &range) {
+        return zero_sums(head, kind, seed, range);
+    }
     let (mut buffer, mut out) = (vec![0; (CHUNK / block).max(1) * block], Vec::new());
     let mut offset = range.start;
     while offset < range.end {
@@ -60,6 +67,28 @@ fn part_sums(file: &File, head: &SumHead, kind: SumKind, seed: i32, range: Range
             append_sums(head, kind, seed, part, &mut out);
         }
         offset += len as u64;
+    }
+    out
+}
+
+/// Whether there is no data at all, as far as the file system knows.
+fn is_hole(file: &File, range: &Range<u64>) -> bool {
+    match seek(file, SeekFrom::Data(range.start)) {
+        Ok(data) => data >= range.end,
+        Err(error) => error == Errno::NXIO,
+    }
+}
+
+/// The sums of blocks of zeros, of which only the last may be short.
+fn zero_sums(head: &SumHead, kind: SumKind, seed: i32, range: Range<u64>) -> Vec<u8> {
+    let len = range.end - range.start;
+    let block = vec![0; head.block as usize];
+    let (whole, rest) = (len / u64::from(head.block), usize::try_from(len % u64::from(head.block)).unwrap_or(0));
+    let (mut one, mut out) = (Vec::new(), Vec::new());
+    append_sums(head, kind, seed, &block, &mut one);
+    (0..whole).for_each(|_| out.extend_from_slice(&one));
+    if rest > 0 {
+        append_sums(head, kind, seed, &block[..rest], &mut out);
     }
     out
 }
@@ -81,7 +110,7 @@ fn read(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
 /// Gives out blocks of a file; they mostly come in order.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    file: File,
+    file: Arc<File>,
     buffer: Vec<u8>,
     /// Where the buffer begins in the file, and how much of it is known.
     start: u64,
@@ -89,7 +118,7 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    pub(super) fn new(file: File, buffer: Vec<u8>) -> Self {
+    pub(super) fn new(file: Arc<File>, buffer: Vec<u8>) -> Self {
         Self { file, buffer, start: 0, len: 0 }
     }
 
@@ -109,5 +138,37 @@ impl Blocks {
     /// Gives the buffer back for the next file.
     pub(super) fn into_buffer(self) -> Vec<u8> {
         self.buffer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    fn sums(file: &File, head: &SumHead) -> Vec<u8> {
+        let mut all = Vec::new();
+        let spilled = send_sums::<Infallible>(file, head, SumKind::Blake3, 7, &mut Vec::new(), |out| {
+            all.append(out);
+            Ok(())
+        });
+        spilled.unwrap();
+        all
+    }
+
+    #[test]
+    fn holes_have_the_sums_of_zeros() {
+        let (holey, full) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let len = (9 << 20) + 1234;
+        holey.set_len(len).unwrap();
+        full.write_all_at(&vec![0; usize::try_from(len).unwrap()], 0).unwrap();
+        for file in [&holey, &full] {
+            file.write_all_at(&[5; 100], 3 << 20).unwrap();
+        }
+        for head in [SumHead::fine(len, false), SumHead::choose(len, 16, true)] {
+            let found = sums(&holey, &head);
+            assert_eq!(found.len(), head.count as usize * (4 + head.strong as usize));
+            assert_eq!(found, sums(&full, &head));
+        }
     }
 }

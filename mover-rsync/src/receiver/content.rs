@@ -13,6 +13,9 @@ const GATHER: usize = 128 * 1024;
 /// Zeros are left out in units of this: the block size of nearly every file system.
 const HOLE: usize = 4096;
 
+/// Moved blocks are shared where their places are multiples of this: the block size of XFS and btrfs.
+const SHARED: u64 = 4096;
+
 /// A file being written from its beginning to its end.
 #[derive(Debug)]
 pub(super) struct Content<'a> {
@@ -21,6 +24,10 @@ pub(super) struct Content<'a> {
     sparse: bool,
     /// There is an old content where this one is not written.
     in_place: bool,
+    /// The file that the old content is shared with: blocks that move are shared with it too.
+    shared: Option<&'a File>,
+    /// Bytes of that file that are still to be shared.
+    run: Run,
     gathered: &'a mut Vec<u8>,
     /// Where what is gathered begins.
     offset: u64,
@@ -28,19 +35,85 @@ pub(super) struct Content<'a> {
     written: u64,
 }
 
+/// A range of the old file, and where it goes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    from: u64,
+    at: u64,
+    len: u64,
+}
+
 impl<'a> Content<'a> {
     pub(super) fn new(file: Option<&'a File>, sparse: bool, in_place: bool, gathered: &'a mut Vec<u8>) -> Self {
         gathered.clear();
-        Self { file, sparse, in_place, gathered, offset: 0, written: 0 }
+        Self { file, sparse, in_place, shared: None, run: Run::default(), gathered, offset: 0, written: 0 }
+    }
+
+    /// In a file that shares its blocks with `basis` already.
+    pub(super) fn shared(self, basis: &'a File) -> Self {
+        Self { in_place: true, shared: Some(basis), ..self }
     }
 
     /// Appends bytes that stand at `from` in the old content, which need no writing if they stay there.
     pub(super) fn copy(&mut self, data: &[u8], from: u64) -> io::Result<()> {
-        if !self.in_place || from != self.offset + self.gathered.len() as u64 {
+        let at = self.offset + self.gathered.len() as u64;
+        let moves = from != at;
+        // Only whole blocks of a file system can be shared.
+        let shares = self.shared.is_some() && from.is_multiple_of(SHARED) && at.is_multiple_of(SHARED);
+        if !self.in_place || (moves && !shares) {
             return self.write(data);
         }
         self.flush()?;
+        if moves {
+            self.share(from, data.len() as u64)?;
+        }
         self.offset += data.len() as u64;
+        Ok(())
+    }
+
+    /// Appends zeros, as a hole.
+    pub(super) fn hole(&mut self, len: u64) -> io::Result<()> {
+        self.flush()?;
+        let end = self.offset.checked_add(len).ok_or(io::ErrorKind::FileTooLarge)?;
+        if let Some(file) = self.file.filter(|_| self.in_place)
+            && !punched(file, self.offset, len)
+        {
+            let zeros = vec![0; GATHER];
+            let mut left = len;
+            while left > 0 {
+                let piece = &zeros[..usize::try_from(left).unwrap_or(GATHER).min(GATHER)];
+                file.write_all_at(piece, self.offset + (len - left))?;
+                left -= piece.len() as u64;
+            }
+        }
+        self.offset = end;
+        Ok(())
+    }
+
+    /// Notes that bytes of the old file go to the offset.
+    fn share(&mut self, from: u64, len: u64) -> io::Result<()> {
+        let Run { from: first, at, len: before } = self.run;
+        if first + before == from && at + before == self.offset {
+            self.run.len += len;
+            return Ok(());
+        }
+        self.share_run()?;
+        self.run = Run { from, at: self.offset, len };
+        Ok(())
+    }
+
+    /// Shares what was noted. The kernel shares blocks where it can and copies where it cannot (`copy_file_range`).
+    fn share_run(&mut self) -> io::Result<()> {
+        let Run { mut from, mut at, mut len } = std::mem::take(&mut self.run);
+        let (Some(file), Some(basis)) = (self.file, self.shared) else { return Ok(()) };
+        while len > 0 {
+            let most = usize::try_from(len).unwrap_or(usize::MAX);
+            let copied = rustix::fs::copy_file_range(basis, Some(&mut from), file, Some(&mut at), most)?;
+            if copied == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the old file got shorter"));
+            }
+            len -= copied as u64;
+        }
         Ok(())
     }
 
@@ -58,6 +131,7 @@ impl<'a> Content<'a> {
     /// Writes the rest and sets the length.
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.flush()?;
+        self.share_run()?;
         match self.file {
             // A hole at the end, or what the old content has too much.
             Some(file) if self.in_place || self.written < self.offset => file.set_len(self.offset),
@@ -88,7 +162,7 @@ impl<'a> Content<'a> {
             if is_zero(&data[at..end]) {
                 self.put_run(file, self.offset + run as u64, &data[run..at])?;
                 // Where no hole can be made, zeros are written.
-                let old = self.in_place && !punched(file, self.offset + at as u64, end - at);
+                let old = self.in_place && !punched(file, self.offset + at as u64, (end - at) as u64);
                 run = if old { at } else { end };
             }
             at = end;
@@ -106,9 +180,9 @@ impl<'a> Content<'a> {
 }
 
 /// Whether a hole is there now.
-fn punched(file: &File, offset: u64, len: usize) -> bool {
+fn punched(file: &File, offset: u64, len: u64) -> bool {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    rustix::fs::fallocate(file, flags, offset, len as u64).is_ok()
+    rustix::fs::fallocate(file, flags, offset, len).is_ok()
 }
 
 fn is_zero(data: &[u8]) -> bool {

@@ -431,7 +431,7 @@ impl<W: Write> Generator<'_, W> {
                 .parent(&dir.path)
                 .and_then(|(parent, name)| finish_directory(&context, &parent, name, mode, mtime));
             if let Err(error) = done {
-                context.problem(format_args!("cannot set times of {}: {error}", Shown(&dir.path)));
+                context.unset("times", &dir.path, &error);
             }
         }
     }

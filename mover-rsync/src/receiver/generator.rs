@@ -159,6 +159,9 @@ impl<'a, W: Write> Generator<'a, W> {
             }
         };
         self.finish_directories();
+        if let Some(left) = self.context.troubles.summed_up() {
+            eprintln!("rsync: {left}");
+        }
         self.done();
         self.out.flush()?;
         let limit = if self.stopped { io_error::DELETE_LIMIT } else { 0 };

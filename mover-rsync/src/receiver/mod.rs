@@ -24,6 +24,7 @@ mod place;
 mod receive;
 mod specials;
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -77,6 +78,22 @@ struct Troubles {
     failed: AtomicBool,
     /// What that was, for a peer that does not see our standard error; the lock is held for a push or a take.
     untold: Mutex<Vec<String>>,
+    /// What was not set for want of privilege, and how often; the lock is held for a count.
+    left: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Troubles {
+    /// Something stays as it is.
+    fn left(&self, what: &'static str) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
+    }
+
+    /// All that stays as it is, in one line.
+    fn summed_up(&self) -> Option<String> {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts: Vec<_> = left.iter().map(|(what, count)| format!("{what} ({count})")).collect();
+        (!counts.is_empty()).then(|| format!("not set, for want of privilege: {}", counts.join(", ")))
+    }
 }
 
 /// Failures that wait to be told to the peer; what is beyond stands in our own log only.

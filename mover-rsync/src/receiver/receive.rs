@@ -105,7 +105,7 @@ impl<R: Read> Receiver<R> {
             input,
             events,
             ndx: NdxState::default(),
-            tokens: TokenReader::new(agreed.compression, agreed.protocol)?,
+            tokens: TokenReader::new(agreed.compression, agreed.protocol)?.with_holes(context.terms.tells_holes()),
             whole: agreed.sum.whole(),
             dirs: Directories::new(context.dest.clone()),
             lists,
@@ -261,7 +261,7 @@ impl<R: Read> Receiver<R> {
                 give_xattrs(&self.context, &inode, NewXattrs { xattrs, old: None })
             });
             if let Err(error) = set {
-                self.context.problem(format_args!("cannot set extended attributes of {}: {error}", Shown(path)));
+                self.context.unset("extended attributes", path, &error);
             }
         }
         self.tell(Event::Done(ndx, true));
@@ -293,7 +293,7 @@ impl<R: Read> Receiver<R> {
         let (writing, place, basis) = match opened {
             Ok((writing, place, basis)) => {
                 before = basis.as_ref().map(|(_, stat)| *stat).filter(|_| !in_place);
-                (Some(writing), Some(place), basis.map(|(file, _)| file))
+                (Some(writing), Some(place), basis.map(|(file, _)| Arc::new(file)))
             }
             Err(error) if is_full(&error) => return Err(full(path, &error)),
             Err(error) => {
@@ -330,12 +330,18 @@ impl<R: Read> Receiver<R> {
         path: &[u8],
         head: &SumHead,
         writing: Option<&Writing>,
-        basis: Option<File>,
+        basis: Option<Arc<File>>,
     ) -> Result<Came, Fatal> {
         let Options { sparse, inplace, .. } = self.context.terms.options;
         let Buffers { data, gathered, basis: old } = &mut self.buffers;
+        // What stays where it is need not be written where the file system shares blocks.
+        let old_file = basis.clone();
+        let shared = old_file.as_deref().filter(|basis| !inplace && shares(writing, basis, head));
         let mut blocks = basis.map(|file| Blocks::new(file, std::mem::take(old)));
         let mut content = Content::new(writing.and_then(Writing::file), sparse, inplace, gathered);
+        if let Some(basis) = shared {
+            content = content.shared(basis);
+        }
         let mut readable = true;
         loop {
             let (piece, from) = match self.tokens.next(&mut self.input, data)? {
@@ -356,6 +362,11 @@ impl<R: Read> Receiver<R> {
                     };
                     self.tokens.matched(found)?;
                     (found, Some(head.offset(block)))
+                }
+                Token::Hole(len) => {
+                    self.whole.hole(len);
+                    content.hole(len).map_err(|error| broken(path, &error))?;
+                    continue;
                 }
                 Token::Match(_) => return Err(WireError::bad("a block that the basis does not have").into()),
             };
@@ -411,6 +422,15 @@ fn standing(context: &Context, dir: &Directory, name: &[u8]) -> io::Result<Optio
         return Ok(None);
     }
     Ok(dir.stat(name)?.filter(|stat| stat.kind() == Kind::File).map(|stat| stat.mode & 0o7777))
+}
+
+/// From this size on a new file begins with the blocks of the old one.
+const SHARE_FROM: u64 = 1 << 20;
+
+/// Makes a new file share all blocks of the old one (`FICLONE`); whether it does. It has its length then.
+fn shares(writing: Option<&Writing>, basis: &File, head: &SumHead) -> bool {
+    let file = writing.and_then(Writing::file);
+    head.len() >= SHARE_FROM && file.is_some_and(|file| rustix::fs::ioctl_ficlone(file, basis).is_ok())
 }
 
 /// Whether what stood there is something else by now, or was written to.

@@ -58,6 +58,10 @@ impl<W: Write> Generator<'_, W> {
                 Ok(Went::There)
             }
             Ok(None) => Ok(Went::Not),
+            Err(error) if entry.is_device() && self.context.lets_pass(&error) => {
+                self.context.troubles.left("device");
+                Ok(Went::Not)
+            }
             Err(error) => Ok(self.failed("cannot make", path, &error)),
         }
     }

@@ -9,6 +9,7 @@ use volsync_common::source::SourceFile;
 use volsync_common::walk::Kind;
 
 use super::Session;
+use super::extents::{Extent, Extents};
 use super::list::travelling;
 use super::requests::Request;
 use super::source::{Source, Sources};
@@ -16,6 +17,7 @@ use crate::delta::digest::Whole;
 use crate::delta::matcher::{self, Basis, Matcher, Sink};
 use crate::directories::Directories;
 use crate::exit::Fatal;
+use crate::options::Options;
 use crate::session::{Agreed, Terms};
 use crate::stream::Mux;
 use crate::wire::flist::FileList;
@@ -31,11 +33,14 @@ const FAST: i32 = 1;
 pub(super) struct Answers<'a> {
     sources: &'a Sources,
     list: FileList,
+    options: &'a Options,
     agreed: Agreed,
     /// Items are answered, contents are not sent.
     dry_run: bool,
     /// The receiver writes into its basis.
     in_place: bool,
+    /// Holes are told.
+    holes: bool,
     /// Of the source with this number.
     dirs: (u16, Directories),
     tokens: TokenWriter,
@@ -44,16 +49,18 @@ pub(super) struct Answers<'a> {
 }
 
 impl<'a> Answers<'a> {
-    pub(super) fn new(sources: &'a Sources, terms: &Terms, list: FileList) -> Result<Self, Fatal> {
+    pub(super) fn new(sources: &'a Sources, terms: &'a Terms, list: FileList) -> Result<Self, Fatal> {
         let Terms { options, agreed, .. } = terms;
         // The receiving side takes any level; this one costs half.
         let level = options.compress_level.or(agreed.native().then_some(FAST));
         Ok(Self {
             sources,
             list,
+            options,
             agreed: *agreed,
             dry_run: options.dry_run,
             in_place: options.inplace,
+            holes: terms.tells_holes(),
             dirs: (0, Directories::new(sources.get(0).map(|source| source.root.clone()))),
             tokens: TokenWriter::new(agreed.compression, agreed.protocol, level)?,
             whole: agreed.sum.whole(),
@@ -138,7 +145,7 @@ impl<'a> Answers<'a> {
         if !numbers.is_empty() {
             let read = self.parent(number, path).and_then(|(dir, name)| {
                 let inode = Inode::at(&dir, name)?;
-                let names = travelling(inode.xattr_names()?, true);
+                let names = travelling(inode.xattr_names()?, self.options, true);
                 // One that vanished meanwhile is sent empty: the receiver waits for it.
                 let value = |number: &usize| match names.get(number - 1) {
                     Some(name) => Ok((*number, inode.xattr(name)?.unwrap_or_default())),
@@ -169,9 +176,23 @@ impl<'a> Answers<'a> {
         head.write(out.data());
         let (kind, seed, in_place) = (self.agreed.sum, self.agreed.seed, self.in_place);
         let basis = table.as_ref().map(|table| Basis { table, kind, seed, in_place });
-        let mut reading = Reading { file, offset: 0 };
         let mut sink = Sending { tokens: &mut self.tokens, out, literal: 0, matched: 0 };
-        let sent = self.matcher.send(&mut reading, basis, &mut self.whole, &mut sink)?;
+        let mut sent = Ok(());
+        for extent in Extents::of(file.file(), file.stat().size, self.holes) {
+            match extent {
+                Extent::Data(range) => {
+                    let mut reading = Reading { file, offset: range.start, end: range.end };
+                    sent = self.matcher.send(&mut reading, basis, &mut self.whole, &mut sink)?;
+                }
+                Extent::Hole(len) => {
+                    self.whole.hole(len);
+                    sink.hole(len)?;
+                }
+            }
+            if sent.is_err() {
+                break;
+            }
+        }
         session.outcome.literal += sink.literal;
         session.outcome.matched += sink.matched;
         self.tokens.end(out.data())?;
@@ -197,15 +218,16 @@ fn refuse(path: &[u8], error: &io::Error, session: &mut Session<'_>) {
     }
 }
 
-/// A file from its beginning up to the size it had when it was opened.
+/// A file, or a part of it, up to an end that it had when it was opened.
 struct Reading<'a> {
     file: &'a SourceFile,
     offset: u64,
+    end: u64,
 }
 
 impl matcher::Source for Reading<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.file.stat().size.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
         let len = buf.len().min(left);
         let filled = self.file.read_at(self.offset, &mut buf[..len])?;
         self.offset += filled as u64;
@@ -223,6 +245,13 @@ struct Sending<'a, W: Write> {
     out: &'a mut Mux<W>,
     literal: u64,
     matched: u64,
+}
+
+impl<W: Write> Sending<'_, W> {
+    fn hole(&mut self, len: u64) -> Result<(), WireError> {
+        self.tokens.hole(len, self.out.data())?;
+        self.out.flush_if_full()
+    }
 }
 
 impl<W: Write> Sink for Sending<'_, W> {

@@ -285,7 +285,7 @@ impl Lister<'_> {
             extended.default_acl = WireAcl::default_list(default.as_ref());
         }
         if self.options.xattrs {
-            extended.xattrs = Xattrs(read_xattrs(&inode, names)?);
+            extended.xattrs = Xattrs(read_xattrs(&inode, names, self.options)?);
         }
         Ok(())
     }
@@ -314,19 +314,16 @@ fn stripped(access: &Acl, mode: u32) -> WireAcl {
 
 /// The attributes that travel, by name: their numbers must be the same each time. To or from anybody but `root` those of
 /// users alone.
-pub(crate) fn travelling(mut names: Vec<Vec<u8>>, root: bool) -> Vec<Vec<u8>> {
+pub(crate) fn travelling(mut names: Vec<Vec<u8>>, options: &Options, root: bool) -> Vec<Vec<u8>> {
     let root = root && rustix::process::geteuid().is_root();
-    names.retain(|name| {
-        let kept = if root { !name.starts_with(b"system.") } else { name.starts_with(b"user.") };
-        kept && !name.starts_with(b"user.rsync.%")
-    });
+    names.retain(|name| options.takes_xattr(name, root));
     names.sort();
     names
 }
 
-fn read_xattrs(inode: &Inode, names: Vec<Vec<u8>>) -> io::Result<Vec<Xattr>> {
+fn read_xattrs(inode: &Inode, names: Vec<Vec<u8>>, options: &Options) -> io::Result<Vec<Xattr>> {
     let mut xattrs = Vec::new();
-    for name in travelling(names, true) {
+    for name in travelling(names, options, true) {
         if let Some(value) = inode.xattr(&name)? {
             xattrs.push(Xattr { name, value: Value::of(value) });
         }

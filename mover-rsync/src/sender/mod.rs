@@ -8,6 +8,7 @@
 //! receiver deletes anything: an error of reading reaches it in time, and it deletes nothing.
 
 mod answer;
+mod extents;
 mod list;
 mod requests;
 mod source;

@@ -86,8 +86,8 @@ impl Compat {
 /// trees adds the mark that only a server of ours looks at.
 pub fn capabilities(segments: bool, compares: bool) -> &'static str {
     match (segments, compares) {
-        (true, true) => "iLsfxCIvu_2",
-        (false, true) => "LsfxCIvu_2",
+        (true, true) => "iLsfxCIvu_3",
+        (false, true) => "LsfxCIvu_3",
         (true, false) => "iLsfxCIvu",
         (false, false) => "LsfxCIvu",
     }
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(Compat::granted(b"iLsfxCIvu", true), Compat(0x1ff & !Compat::SYMLINK_ICONV));
         assert_eq!(Compat::granted(b"iLsf", false), Compat(0x00a));
         assert_eq!(Compat::granted(b"", true), Compat(0x002));
-        assert_eq!(Compat::granted(b"Lsf_2", false), Compat(0x00a | Compat::NATIVE));
+        assert_eq!(Compat::granted(b"Lsf_3", false), Compat(0x00a | Compat::NATIVE));
     }
 
     fn sum(side: Side, offer: &[u8]) -> Option<SumKind> {

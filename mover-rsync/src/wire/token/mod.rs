@@ -2,6 +2,8 @@
 //!
 //! Without compression a token is an integer. With it, literal bytes are packed into items of at most 16,383 bytes and
 //! runs of blocks are one token.
+//!
+//! Between two ends of ours there are holes too, as lengths (varlong, at least 3 bytes).
 
 mod packing;
 mod reader;
@@ -19,6 +21,8 @@ const ITEM_MAX: usize = 0x3fff;
 /// Bytes of tokens with compression.
 mod flag {
     pub(super) const END: u8 = 0x00;
+    /// Between two ends of ours.
+    pub(super) const HOLE: u8 = 0x10;
     pub(super) const BLOCK: u8 = 0x20;
     pub(super) const RUN: u8 = 0x21;
     pub(super) const DATA: u8 = 0x40;
@@ -27,6 +31,9 @@ mod flag {
     /// Bits that are a difference, or the high bits of a length.
     pub(super) const LOW: u8 = 0x3f;
 }
+
+/// A hole between two ends of ours, without compression: no basis has so many blocks that this could be one.
+const PLAIN_HOLE: i32 = i32::MIN;
 
 /// What a sync flush of deflate ends with; it is left out.
 const SYNC_TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
@@ -46,13 +53,15 @@ pub fn fuzz(data: &[u8]) {
     use super::handshake::Compression;
     let Some((kind, mut input)) = data.split_first() else { return };
     let kinds = [Compression::None, Compression::Zlib, Compression::Zlibx, Compression::Lz4, Compression::Zstd];
-    let Ok(mut reader) = TokenReader::new(kinds[usize::from(*kind) % kinds.len()], 32) else { return };
+    let Ok(reader) = TokenReader::new(kinds[usize::from(*kind) % kinds.len()], 32) else { return };
+    let mut reader = reader.with_holes(kind & 0x80 != 0);
     let mut data = Vec::new();
     // A bomb of 64 KiB could unpack to 64 MiB and more; the point here is that each step is bounded.
     for _ in 0..1000 {
         match reader.next(&mut input, &mut data) {
             Ok(Token::Match(_)) => drop(reader.matched(&[1, 2, 3])),
             Ok(Token::Data) => assert!(!data.is_empty() && data.len() <= reader::STEP),
+            Ok(Token::Hole(len)) => assert!(len > 0 && i64::try_from(len).is_ok()),
             Ok(Token::End) => {}
             Err(_) => return,
         }

@@ -2,8 +2,8 @@
 
 use super::super::handshake::Compression;
 use super::super::{Input, WireError, bad};
-use super::flag;
 use super::packing::Unpacker;
+use super::{PLAIN_HOLE, flag};
 
 /// The most literal bytes that one step gives.
 pub(super) const STEP: usize = 64 * 1024;
@@ -15,6 +15,8 @@ pub enum Token {
     Data,
     /// A block of the basis. Whether it exists is for the caller to check.
     Match(u32),
+    /// So many zeros that the sender did not read, where both ends are ours.
+    Hole(u64),
     /// The end of the file; its digest follows.
     End,
 }
@@ -25,6 +27,8 @@ pub enum TokenReader {
     Plain {
         /// Literal bytes still to come.
         left: usize,
+        /// There may be holes.
+        holes: bool,
     },
     /// Packed.
     Packed(Box<Packed>),
@@ -46,6 +50,8 @@ pub struct Packed {
     current: u32,
     /// Blocks of the current run that are still to come.
     run: u32,
+    /// There may be holes.
+    holes: bool,
     scratch: Vec<u8>,
 }
 
@@ -53,7 +59,7 @@ impl TokenReader {
     /// Nothing read yet.
     pub fn new(kind: Compression, protocol: i32) -> Result<Self, WireError> {
         if kind == Compression::None {
-            return Ok(Self::Plain { left: 0 });
+            return Ok(Self::Plain { left: 0, holes: false });
         }
         Ok(Self::Packed(Box::new(Packed {
             unpacker: Unpacker::new(kind, protocol)?,
@@ -64,14 +70,25 @@ impl TokenReader {
             flag: None,
             current: 0,
             run: 0,
+            holes: false,
             scratch: Vec::new(),
         })))
+    }
+
+    /// With holes, which only an end of ours tells.
+    #[must_use]
+    pub fn with_holes(mut self, told: bool) -> Self {
+        match &mut self {
+            Self::Plain { holes, .. } => *holes = told,
+            Self::Packed(packed) => packed.holes = told,
+        }
+        self
     }
 
     /// The next token; literal bytes replace what is in `data`.
     pub fn next(&mut self, input: &mut impl Input, data: &mut Vec<u8>) -> Result<Token, WireError> {
         match self {
-            Self::Plain { left } => plain(left, input, data),
+            Self::Plain { left, holes } => plain(left, *holes, input, data),
             Self::Packed(packed) => packed.next(input, data),
         }
     }
@@ -88,11 +105,19 @@ impl TokenReader {
     }
 }
 
-fn plain(left: &mut usize, input: &mut impl Input, data: &mut Vec<u8>) -> Result<Token, WireError> {
+fn hole(input: &mut impl Input) -> Result<Token, WireError> {
+    match u64::try_from(input.varlong(3)?) {
+        Ok(len @ 1..) => Ok(Token::Hole(len)),
+        _ => bad("a hole of no length"),
+    }
+}
+
+fn plain(left: &mut usize, holes: bool, input: &mut impl Input, data: &mut Vec<u8>) -> Result<Token, WireError> {
     if *left == 0 {
         match input.int()? {
             0 => return Ok(Token::End),
             len @ 1.. => *left = len.unsigned_abs() as usize,
+            PLAIN_HOLE if holes => return hole(input),
             // -1 is block 0.
             block => return Ok(Token::Match((block + 1).unsigned_abs())),
         }
@@ -169,6 +194,7 @@ impl Packed {
                 self.unpacker.begin_file();
                 Ok(Token::End)
             }
+            flag::HOLE if self.holes => hole(input),
             flag::BLOCK | flag::RUN => {
                 let Ok(block) = u32::try_from(input.int()?) else { return bad("a negative block number") };
                 if flag == flag::RUN {

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 enum Piece {
     Literal(Vec<u8>),
     Match(u32),
+    Hole(u64),
 }
 
 const KINDS: [Compression; 5] =
@@ -22,6 +23,7 @@ fn write(kind: Compression, protocol: i32, files: &[Vec<Piece>]) -> Vec<u8> {
         match piece {
             Some(Piece::Literal(data)) => writer.literal(data, &mut out).unwrap(),
             Some(Piece::Match(block)) => writer.matched(*block, &content(*block), &mut out).unwrap(),
+            Some(Piece::Hole(len)) => writer.hole(*len, &mut out).unwrap(),
             None => writer.end(&mut out).unwrap(),
         }
     }
@@ -42,7 +44,7 @@ fn joined(pieces: impl IntoIterator<Item = Piece>) -> Vec<Piece> {
 }
 
 fn read(kind: Compression, protocol: i32, mut bytes: &[u8], files: usize) -> Result<Vec<Vec<Piece>>, WireError> {
-    let (mut reader, mut data) = (TokenReader::new(kind, protocol)?, Vec::new());
+    let (mut reader, mut data) = (TokenReader::new(kind, protocol)?.with_holes(true), Vec::new());
     let mut all = Vec::new();
     for _ in 0..files {
         let mut pieces = Vec::new();
@@ -53,6 +55,7 @@ fn read(kind: Compression, protocol: i32, mut bytes: &[u8], files: usize) -> Res
                     reader.matched(&content(block))?;
                     pieces.push(Piece::Match(block));
                 }
+                Token::Hole(len) => pieces.push(Piece::Hole(len)),
                 Token::End => break,
             }
         }
@@ -78,6 +81,19 @@ fn runs_look_as_recorded() {
 fn long_runs_of_literals_are_cut_for_old_peers() {
     let bytes = write(Compression::None, 32, &[vec![Piece::Literal(vec![7; 40_000])]]);
     assert_eq!((&bytes[..4], bytes.len()), (&[0, 0x80, 0, 0][..], 40_000 + 12));
+}
+
+#[test]
+fn holes_are_for_those_who_expect_them() {
+    for kind in KINDS {
+        let bytes = write(kind, 32, &[vec![Piece::Hole(1 << 40)]]);
+        let mut reader = TokenReader::new(kind, 32).unwrap();
+        let next = reader.next(&mut &bytes[..], &mut Vec::new());
+        assert!(!matches!(next, Ok(Token::Hole(_) | Token::End)), "{kind:?}: {next:?}");
+        for len in [0, u64::MAX] {
+            assert!(read(kind, 32, &write(kind, 32, &[vec![Piece::Hole(len)]]), 1).is_err(), "{kind:?} {len}");
+        }
+    }
 }
 
 #[test]
@@ -121,6 +137,7 @@ fn any_piece() -> impl Strategy<Value = Piece> {
         prop_oneof![noise, text].prop_map(Piece::Literal),
         (0u32..200).prop_map(Piece::Match),
         prop_oneof![(1u32..4), Just(70_000)].prop_map(Piece::Match),
+        (1u64..1 << 50).prop_map(Piece::Hole),
     ]
 }
 

@@ -3,7 +3,7 @@
 use super::super::handshake::Compression;
 use super::super::{Output, WireError};
 use super::packing::{Packed, Packer};
-use super::{LITERAL_MAX, flag};
+use super::{LITERAL_MAX, PLAIN_HOLE, flag};
 
 /// The most blocks of one run: the first, and as many more as 16 bits count.
 const RUN_MAX: u32 = 1 << 16;
@@ -80,6 +80,20 @@ impl TokenWriter {
                 packing.packer.matched(content)
             }
         }
+    }
+
+    /// Appends a hole of `len` bytes, for an end of ours.
+    pub fn hole(&mut self, len: u64, out: &mut Vec<u8>) -> Result<(), WireError> {
+        match self {
+            Self::Plain => out.int(PLAIN_HOLE),
+            Self::Packed(packing) => {
+                packing.flush(out)?;
+                packing.end_run(out);
+                out.byte(flag::HOLE);
+            }
+        }
+        out.varlong(len.cast_signed(), 3);
+        Ok(())
     }
 
     /// Ends the file; its digest follows.
