@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
+use volsync_tests::devices::Mounted;
 use volsync_tests::embedded::Embedded;
-use volsync_tests::mover::{binary, program};
+use volsync_tests::mover::{binary, program, repository};
 use volsync_tests::process::{LIMIT, Outcome, Running, run};
 use volsync_tests::servers::S3Endpoint as _;
 use volsync_tests::tree::{Ignore, Tree};
@@ -21,7 +22,11 @@ struct Place(TempDir);
 
 impl Place {
     fn new() -> Self {
-        let place = Self(TempDir::with_prefix("local-").unwrap());
+        Self::within(&std::env::temp_dir())
+    }
+
+    fn within(dir: &Path) -> Self {
+        let place = Self(TempDir::with_prefix_in("local-", dir).unwrap());
         fs::create_dir_all(place.path("volumes/data")).unwrap();
         volume::plain(&place.path("volumes/data"), 1, 30, 4, 0..40_000);
         place
@@ -229,4 +234,98 @@ fn a_mover_outlives_a_controller_that_was_killed_and_has_the_volume_to_itself() 
     place.wait_for("ReplicationSource-db", "reason: WaitingForManual");
     again.signal(Signal::TERM);
     again.wait(LIMIT).success();
+}
+
+#[test]
+fn while_it_is_paused_nothing_is_moved() {
+    let (server, place) = (Embedded::start("bucket"), Place::new());
+    let asked = source("one", "bucket", "bucket/db");
+    let paused = asked.replace("sourcePVC: data", "paused: true\n  sourcePVC: data");
+    place.ask(&[&secret(&server, ""), &paused]);
+    let running = Running::start(&mut place.command(&[]));
+    place.wait_for("ReplicationSource-db", "reason: SyncInProgress");
+    place.once().success();
+    assert!(server.requests().is_empty());
+    place.ask(&[&secret(&server, ""), &asked]);
+    place.wait_for("ReplicationSource-db", "lastManualSync: one");
+    running.signal(Signal::TERM);
+    running.wait(LIMIT).success();
+}
+
+#[test]
+fn a_server_is_trusted_whose_authority_is_named() {
+    let (server, place) = (Embedded::start_tls("bucket"), Place::new());
+    let authority = fs::read_to_string(server.ca().unwrap()).unwrap();
+    let indented = format!("    {}", authority.replace('\n', "\n    "));
+    let trusted = |kind: &str, field: &str| {
+        format!("apiVersion: v1\nkind: {kind}\nmetadata: {{ name: trusted }}\n{field}:\n  ca.crt: |\n{indented}")
+    };
+    let (map, hidden) = (trusted("ConfigMap", "data"), trusted("Secret", "stringData"));
+    let remote = secret(&server, "");
+    let by = |asked: &str, name: &str| {
+        asked.replace("copyMethod:", &format!("customCA: {{ {name}: trusted, key: ca.crt }}, copyMethod:"))
+    };
+    let asked = source("one", "bucket", "bucket/db");
+    place.ask(&[&remote, &asked]);
+    fails(&place, "the mover failed");
+    place.ask(&[&remote, &map, &by(&asked, "configMapName")]);
+    place.once().success();
+    place.ask(&[&remote, &hidden, &by(&destination("one", "bucket", "bucket/db"), "secretName")]);
+    place.once().success();
+    assert_same(&place.path("volumes/data"), &place.path("snapshots").join(&place.snapshots()[0]));
+}
+
+/// Where the file system can share blocks, snapshots do, and yet what is written later is not in them.
+#[test]
+fn snapshots_take_no_room_where_blocks_can_be_shared() {
+    const SIZE: u64 = 80 << 20;
+    let (server, disk) = (Embedded::start("bucket"), Mounted::xfs());
+    let place = Place::within(disk.path());
+    let large = place.path("volumes/data/large");
+    fs::write(&large, volume::Random::new(9).bytes(SIZE)).unwrap();
+    let remote = secret(&server, "");
+    place.ask(&[&remote, &source("one", "bucket", "bucket/db")]);
+    place.once().success();
+    let taken = || {
+        let stat = rustix::fs::statvfs(disk.path()).unwrap();
+        (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+    };
+    let before = taken();
+    place.ask(&[&remote, &destination("one", "bucket", "bucket/db")]);
+    place.once().success();
+    let image = place.path("snapshots").join(&place.snapshots()[0]);
+    let restored = place.path("volumes/volsync-db-dest");
+    // One more volume, and not two.
+    let added = taken() - before;
+    assert!((SIZE..SIZE + SIZE / 2).contains(&added), "{added}");
+    fs::write(restored.join("large"), "changed").unwrap();
+    assert_same(&place.path("volumes/data"), &image);
+}
+
+/// The commands of the README; the one that runs until Ctrl-C is given that when both have synchronized.
+#[test]
+fn what_the_readme_says_works() {
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let (_, section) = readme.split_once("**On a schedule, without a cluster**").unwrap();
+    let block = section.split("```\n").nth(1).unwrap();
+    let (prepare, rest) = block.split_once("volsync-controller local").unwrap();
+    let (arguments, look) = rest.split_once('\n').unwrap();
+    let place = Place(TempDir::with_prefix("readme-").unwrap());
+    let programs = [place.command(&[]).get_program().into(), binary(), program("embedded-s3", &["embedded-s3/src"])];
+    let dirs = programs.iter().map(|program: &PathBuf| program.parent().unwrap().to_owned());
+    let path = std::env::join_paths(dirs.chain(std::env::split_paths(&std::env::var_os("PATH").unwrap()))).unwrap();
+    let shell = |script: &str| {
+        let mut shell = Command::new("bash");
+        shell.args(["-euc", script]).current_dir(place.path("")).env("PATH", &path);
+        shell
+    };
+    run(&mut shell(prepare)).success();
+    let running = Running::start(&mut shell(&format!("exec volsync-controller local {arguments}")));
+    place.wait_for("ReplicationSource-data", "reason: WaitingForSchedule");
+    place.wait_for("ReplicationDestination-data", "reason: WaitingForManual");
+    running.signal(Signal::INT);
+    running.wait(LIMIT).success();
+    let seen = run(&mut shell(look)).success().text();
+    assert!(seen.contains("lastManualSync: first") && seen.contains("volsync-data-dest-"), "{seen}");
+    assert_same(&place.path("volumes/data"), &place.path("snapshots").join(&place.snapshots()[0]));
 }
