@@ -40,7 +40,7 @@ pub struct External {
     pub parameters: Option<BTreeMap<String, String>>,
 }
 
-/// What is asked of a source. Exactly one method is expected.
+/// What is asked of a source. Exactly one method is expected; what is not there takes no room, as thousands are kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicationSourceSpec {
@@ -55,13 +55,13 @@ pub struct ReplicationSourceSpec {
     pub paused: Option<bool>,
     /// Replicate with rclone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rclone: Option<RcloneSource>,
+    pub rclone: Option<Box<RcloneSource>>,
     /// Replicate with rsync over SSH.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rsync: Option<RsyncSource>,
+    pub rsync: Option<Box<RsyncSource>>,
     /// Replicate with rsync over TLS.
     #[serde(rename = "rsyncTLS", skip_serializing_if = "Option::is_none")]
-    pub rsync_tls: Option<RsyncTlsSource>,
+    pub rsync_tls: Option<Box<RsyncTlsSource>>,
     /// A controller of somebody else's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<External>,
@@ -87,13 +87,13 @@ pub struct ReplicationDestinationSpec {
     pub paused: Option<bool>,
     /// Replicate with rclone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rclone: Option<RcloneDestination>,
+    pub rclone: Option<Box<RcloneDestination>>,
     /// Replicate with rsync over SSH.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rsync: Option<RsyncDestination>,
+    pub rsync: Option<Box<RsyncDestination>>,
     /// Replicate with rsync over TLS.
     #[serde(rename = "rsyncTLS", skip_serializing_if = "Option::is_none")]
-    pub rsync_tls: Option<RsyncTlsDestination>,
+    pub rsync_tls: Option<Box<RsyncTlsDestination>>,
     /// A controller of somebody else's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<External>,

@@ -1,6 +1,14 @@
 //! What sources and destinations do differently.
 
-use super::{Progress, Trouble, clean_up, copy, image, pass::Pass, peer::Published, transfer::Transfer, wants::Wants};
+use super::{
+    Progress, Trouble,
+    clean_up::{self, Names},
+    copy, image,
+    pass::Pass,
+    peer::Published,
+    transfer::Transfer,
+    wants::Wants,
+};
 use crate::{
     api::{Destination, RsyncStatus, RsyncTlsDestinationStatus, RsyncTlsSourceStatus, Source, non_empty},
     machine::Method,
@@ -106,8 +114,11 @@ impl Replicated for Source {
         transfer.run(&claim, published, mover).await
     }
 
-    async fn clean_up(pass: &Pass<'_>, _: &Self::Spec) -> Result<(), Trouble> {
-        clean_up::iteration(pass.hands).await
+    async fn clean_up(pass: &Pass<'_>, spec: &Self::Spec) -> Result<(), Trouble> {
+        let name = pass.hands.owner.name;
+        let job = Wants::of_source(spec).map(|wants| names::job(wants.method, Direction::Source, name));
+        let copy = Some(names::copy(name));
+        clean_up::iteration(pass.hands, &Names { claim: copy.clone(), snapshot: copy, job }).await
     }
 }
 
@@ -175,10 +186,13 @@ impl Replicated for Destination {
     }
 
     async fn clean_up(pass: &Pass<'_>, spec: &Self::Spec) -> Result<(), Trouble> {
-        let Some(wants) = Wants::of_destination(spec) else { return clean_up::iteration(pass.hands).await };
+        let Some(wants) = Wants::of_destination(spec) else {
+            return clean_up::iteration(pass.hands, &Names::default()).await;
+        };
         let given = non_empty(wants.volume.destination_pvc.as_ref());
         let made = names::destination_claim(wants.method, pass.hands.owner.name);
         clean_up::forget_snapshot_name(pass.hands, given.unwrap_or(&made)).await?;
-        clean_up::iteration(pass.hands).await
+        let job = names::job(wants.method, Direction::Destination, pass.hands.owner.name);
+        clean_up::iteration(pass.hands, &Names { claim: Some(made), snapshot: None, job: Some(job) }).await
     }
 }

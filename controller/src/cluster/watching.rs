@@ -22,6 +22,9 @@ use std::{fmt::Debug, time::Duration};
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
 
+/// Objects of one answer when a watch begins. Twenty begin at once, and what each has read is in memory.
+const PAGE: u32 = 100;
+
 /// Waits of one watch.
 #[derive(Debug)]
 pub(super) struct Waits(Duration);
@@ -69,7 +72,7 @@ pub(super) fn events<K>(api: Api<K>, config: Config) -> impl Stream<Item = Resul
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    watcher(api, config).backoff(Waits::default())
+    watcher(api, config.page_size(PAGE)).backoff(Waits::default())
 }
 
 /// Objects of any namespace that change or go, as far as it concerns whose they are.
