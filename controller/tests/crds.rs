@@ -24,8 +24,9 @@ const CUT: [&str; 8] = [
     "syncthing",
 ];
 
-/// Fields that we have besides: a later one of upstream's, and how far a mover is, which is in statuses alone.
-const EXTRA: [&str; 2] = ["moverTolerations", "progress"];
+/// Fields that we have besides: a later one of upstream's, and in statuses alone, how far a mover is, how often it failed,
+/// and when it is tried again.
+const EXTRA: [&str; 4] = ["moverTolerations", "progress", "failures", "retryTime"];
 
 /// Kind, path, type, enum, default, required: a row of the list.
 type Row = [String; 6];

@@ -56,13 +56,17 @@ pub struct MoverProgress {
     /// When this was read off its log.
     pub time: Time,
     /// Bytes that it has transferred.
-    pub bytes: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
     /// Bytes of which it knows so far.
-    pub total_bytes: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<i64>,
     /// Files that it has transferred.
-    pub files: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<i64>,
     /// Files of which it knows so far.
-    pub total_files: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_files: Option<i64>,
 }
 
 /// What the last mover left behind.
@@ -78,6 +82,12 @@ pub struct MoverStatus {
     /// How far the mover is that runs now, if it tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<MoverProgress>,
+    /// How many Jobs have failed since the last that did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures: Option<i32>,
+    /// When the next one is made, unless what is asked for changes before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_time: Option<Time>,
 }
 
 /// What sources and destinations have in common.

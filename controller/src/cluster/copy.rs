@@ -128,7 +128,7 @@ async fn pass_gate(
                 let name = name_of(source.metadata.name.as_ref());
                 let text = format!("Timed out waiting for copy-trigger to be modified for pvc {name}");
                 hands.tell(EventType::Warning, "SrcPVCTimeoutWaitingForCopyTrigger", ACTION, text.clone()).await;
-                *mover = MoverStatus { result: Some(MoverResult::Failed), logs: Some(text), progress: None };
+                *mover = MoverStatus { result: Some(MoverResult::Failed), logs: Some(text), ..MoverStatus::default() };
             }
             Ok(false)
         }

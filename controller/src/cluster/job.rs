@@ -5,7 +5,6 @@ use super::{
     copy::name_of,
     hands::{Hands, Made},
     pass::Pass,
-    progress,
 };
 use crate::{
     api::{MoverResult, MoverStatus},
@@ -17,9 +16,13 @@ use crate::{
     metrics::Happened,
     objects::names::Direction,
 };
-use k8s_openapi::api::{
-    batch::v1::{Job, JobStatus},
-    core::v1::Pod,
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        batch::v1::{Job, JobStatus},
+        core::v1::Pod,
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::{
     api::{ListParams, LogParams},
@@ -39,39 +42,56 @@ pub(super) async fn follow(
 ) -> Result<Progress, Trouble> {
     let hands = pass.hands;
     let name = name_of(wanted.metadata.name.as_ref());
-    let Some(job) = hands.get::<Job>(&name).await? else { return start(pass, method, direction, wanted).await };
+    let Some(job) = hands.get::<Job>(&name).await? else { return start(pass, method, direction, wanted, mover).await };
     if job.metadata.deletion_timestamp.is_some() {
         return Ok(Progress::Pending);
     }
     let count = |of: fn(&JobStatus) -> Option<i32>| job.status.as_ref().and_then(of).unwrap_or(0);
     if count(|status| status.succeeded) > 0 {
         let logs = log(pass, &job, (method, direction), Outcome::Success).await;
-        *mover = MoverStatus { result: Some(MoverResult::Successful), logs, progress: None };
+        *mover = MoverStatus { result: Some(MoverResult::Successful), logs, ..MoverStatus::default() };
         pass.retries.forget(&hands.owner);
         return Ok(Progress::Done);
     }
     if count(|status| status.failed) >= FAILED_PODS {
         let logs = log(pass, &job, (method, direction), Outcome::Failure).await;
-        *mover = MoverStatus { result: Some(MoverResult::Failed), logs, progress: None };
+        let failed = pass.retries.failed(&hands.owner, pass.generation, pass.now, failures(mover));
+        *mover = MoverStatus {
+            result: Some(MoverResult::Failed),
+            logs,
+            progress: None,
+            failures: i32::try_from(failed.count).ok(),
+            retry_time: Some(Time(failed.until)),
+        };
         if method != Method::Rclone {
             let note = "mover Job backoff limit reached".to_owned();
             hands.tell(EventType::Warning, "TransferFailed", "DeleteMover", note).await;
         }
         hands.delete(&job).await?;
         pass.count(Happened::TransferFailed);
-        return Ok(Progress::Waiting(pass.retries.failed(&hands.owner, pass.generation, pass.now)));
+        return Ok(Progress::Waiting(failed.wait));
     }
     if let Err(error) = hands.keep(wanted).await {
         return Err(replace(hands, &job, error).await);
     }
-    if count(|status| status.ready) > 0 && method == Method::Rclone && pass.progress {
-        return Ok(Progress::Waiting(progress::look(pass, &job, method, mover).await));
-    }
-    Ok(Progress::Pending)
+    let running = count(|status| status.ready) > 0;
+    let again = running.then(|| pass.follows.look(pass, &job, method, mover)).flatten();
+    Ok(again.map_or(Progress::Pending, Progress::Waiting))
 }
 
-async fn start(pass: &Pass<'_>, method: Method, direction: Direction, wanted: &Job) -> Result<Progress, Trouble> {
-    if let Some(wait) = pass.retries.wait(&pass.hands.owner, pass.generation, pass.now) {
+/// What a status says of Jobs that have failed: how many, and until when the next one waits.
+fn failures(mover: &MoverStatus) -> Option<(u32, Timestamp)> {
+    Some((u32::try_from(mover.failures?).ok()?, mover.retry_time.as_ref()?.0))
+}
+
+async fn start(
+    pass: &Pass<'_>,
+    method: Method,
+    direction: Direction,
+    wanted: &Job,
+    mover: &MoverStatus,
+) -> Result<Progress, Trouble> {
+    if let Some(wait) = pass.retries.wait(&pass.hands.owner, pass.generation, pass.now, failures(mover)) {
         return Ok(Progress::Waiting(wait));
     }
     let (job, made) = pass.hands.ensure(wanted).await?;
@@ -109,7 +129,7 @@ async fn log(pass: &Pass<'_>, job: &Job, (method, direction): (Method, Direction
 }
 
 /// The end of the log of the newest pod of a Job that is in one of these phases, of which the first counts most.
-pub(super) async fn read(pass: &Pass<'_>, job: &Job, phases: &[&str], tail_lines: Option<i64>) -> Option<String> {
+async fn read(pass: &Pass<'_>, job: &Job, phases: &[&str], tail_lines: Option<i64>) -> Option<String> {
     let selector = format!("job-name={}", name_of(job.metadata.name.as_ref()));
     let api = pass.hands.api::<Pod>();
     let pods = api.list(&ListParams::default().labels(&selector)).await.ok()?.items;

@@ -5,6 +5,7 @@
 mod clean_up;
 mod constraint;
 mod copy;
+mod follow;
 mod generate;
 mod hands;
 mod image;
@@ -14,7 +15,6 @@ mod lease;
 mod pass;
 mod peer;
 mod populate;
-mod progress;
 mod pull;
 mod rclone;
 mod reconcile;

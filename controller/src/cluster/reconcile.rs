@@ -2,6 +2,7 @@
 
 use super::{
     BackOff, Progress, Trouble,
+    follow::Follows,
     hands::Hands,
     now,
     pass::Pass,
@@ -47,6 +48,7 @@ pub(super) struct Context {
     pub(super) back_off: BackOff,
     pub(super) retries: Retries,
     pub(super) seats: Seats,
+    pub(super) follows: Follows,
     pub(super) metrics: Arc<Metrics>,
     pub(super) openshift: bool,
     /// Whether the installed definitions keep how far a mover is. Those of upstream's do not.
@@ -73,7 +75,7 @@ pub(super) async fn reconcile<K: Replicated>(
     let configured = K::configured(&replication.spec);
     let selection = machine::select(&configured);
     if replication.metadata.deletion_timestamp.is_some() {
-        context.seats.leave(&key_of(&owner));
+        context.seats.leave(&Key::of(&owner));
         return Ok(Action::await_change());
     }
     let hands =
@@ -94,7 +96,7 @@ pub(super) async fn reconcile<K: Replicated>(
     }
     if !next.seat {
         // Not before the write: whoever sits down next would be seen to run beside this one.
-        context.seats.leave(&key_of(&owner));
+        context.seats.leave(&Key::of(&owner));
     }
     if let Some((subject, measurements)) = next.measured {
         context.metrics.measure(&subject, &measurements, now());
@@ -139,12 +141,13 @@ async fn step<K: Replicated>(
     let spec = &replication.spec;
     let subject = Subject::new(K::ROLE, method, hands.owner.namespace, hands.owner.name);
     if K::takes_seat(method) && phase(K::sync(status)) == Phase::Synchronizing {
-        context.seats.keep(&key_of(&hands.owner));
+        context.seats.keep(&Key::of(&hands.owner));
     }
     let pass = Pass {
         hands,
         settings: &context.settings,
         retries: &context.retries,
+        follows: &context.follows,
         metrics: (&context.metrics, &subject),
         generation: replication.metadata.generation.unwrap_or_default(),
         now: now(),
@@ -179,7 +182,7 @@ async fn step<K: Replicated>(
         now: now(),
         local: &context.settings.local,
     };
-    let (decision, seat) = seated(&situation, K::takes_seat(method), &context.seats, &key_of(&hands.owner));
+    let (decision, seat) = seated(&situation, K::takes_seat(method), &context.seats, &Key::of(&hands.owner));
     *K::sync(status) = decision.status;
     Next {
         requeue: decision.requeue,
@@ -197,10 +200,6 @@ fn seated(situation: &Situation<'_>, takes_seat: bool, seats: &Seats, key: &Key)
     }
     let needed = takes_seat && phase(&decision.status) == Phase::Synchronizing;
     (decision, needed)
-}
-
-fn key_of(owner: &Owner<'_>) -> Key {
-    Key { kind: owner.kind, namespace: owner.namespace.to_owned(), name: owner.name.to_owned() }
 }
 
 /// Does what the phase asks for.

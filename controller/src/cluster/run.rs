@@ -2,6 +2,7 @@
 
 use super::{
     BackOff, constraint,
+    follow::Follows,
     hands::Namespaced,
     lease::{Candidate, Lost},
     populate,
@@ -99,6 +100,7 @@ pub async fn run(flags: &Flags, settings: Settings) -> Result<(), Failure> {
         settings,
         back_off: BackOff::default(),
         retries: Retries::default(),
+        follows: Follows::new(metrics.clone(), wake.clone()),
         seats: Seats::new(flags.limit(), wake),
         metrics,
         progress: AtomicBool::new(true),
@@ -356,7 +358,7 @@ fn after_error<K: Replicated>(replication: &Replication<K>, context: &Context) -
     Action::requeue(context.back_off.next(replication.metadata.uid.as_deref().unwrap_or_default()))
 }
 
-/// Where those are woken who wait for a seat: one channel of keys, told apart by kind.
+/// Where those are woken who wait for a seat, or whose movers tell something: one channel of keys, told apart by kind.
 fn wake_up() -> (Sender<Key>, (Receiver<Key>, Receiver<Key>)) {
     let (wake, mut woken) = channel::<Key>(WOKEN);
     let (source, sources) = channel(WOKEN);

@@ -3,6 +3,7 @@
 //! A seat is taken before anything is copied, so that a sync that waits keeps no snapshot. Destinations of rsync wait for
 //! their sources and never take one: with five pairs and two seats they could keep each other waiting for ever.
 
+use crate::objects::owner::Owner;
 use std::{
     collections::{HashSet, VecDeque},
     sync::{Mutex, PoisonError},
@@ -15,6 +16,21 @@ pub(super) struct Key {
     pub(super) kind: &'static str,
     pub(super) namespace: String,
     pub(super) name: String,
+}
+
+impl Key {
+    /// The key of a replication.
+    pub(super) fn of(owner: &Owner<'_>) -> Self {
+        Self { kind: owner.kind, namespace: owner.namespace.to_owned(), name: owner.name.to_owned() }
+    }
+}
+
+/// Has a replication looked at soon.
+pub(super) fn wake(to: &Sender<Key>, key: Key) {
+    match to.try_send(key) {
+        // They are looked at every minute anyway.
+        Ok(()) | Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
+    }
 }
 
 /// Who has a seat, and who waits for one, in order.
@@ -84,10 +100,7 @@ impl Seats {
             room.waiting.iter().take(limit.saturating_sub(room.seated.len())).cloned().collect()
         });
         for key in next {
-            match self.wake.try_send(key) {
-                // They are looked at every minute anyway.
-                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
-            }
+            wake(&self.wake, key);
         }
     }
 

@@ -79,7 +79,7 @@ impl Movers {
             (MoverResult::Failed, Outcome::Failure)
         };
         let kept = logs::excerpt(&tail(&log), logs::lines(Method::Rclone, outcome, false), LIMIT);
-        Ok(MoverStatus { result: Some(result), logs: kept, progress: None })
+        Ok(MoverStatus { result: Some(result), logs: kept, ..MoverStatus::default() })
     }
 }
 

@@ -14,13 +14,67 @@ pub struct Traffic {
     pub files: u64,
 }
 
-/// How far a transfer is.
+/// How far a transfer is, as far as its mover tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// What was moved.
-    pub done: Traffic,
-    /// What is known to be there to move, more and more while listings are read.
-    pub planned: Traffic,
+    /// Bytes that were moved, and those that are known to be there to move, more and more while listings are read.
+    pub bytes: Option<(u64, u64)>,
+    /// Files that were moved.
+    pub files: Option<u64>,
+    /// Files that are known to be there to move.
+    pub total_files: Option<u64>,
+}
+
+/// Reads off a log, line by line, how far its transfer is.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    method: Method,
+    progress: Progress,
+}
+
+impl Meter {
+    /// One that has read nothing.
+    pub fn new(method: Method) -> Self {
+        Self { method, progress: Progress::default() }
+    }
+
+    /// Reads the next line. Says whether that told something.
+    pub fn read(&mut self, line: &str) -> bool {
+        let before = self.progress;
+        match self.method {
+            Method::Rclone => self.read_rclone(line),
+            Method::Rsync | Method::RsyncTls if is_file_sent(line) => {
+                self.progress.files = Some(self.progress.files.unwrap_or(0).saturating_add(1));
+            }
+            Method::Rsync | Method::RsyncTls => {}
+        }
+        self.progress != before
+    }
+
+    /// What was told so far.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    fn read_rclone(&mut self, line: &str) {
+        match transferred(line).or_else(|| one_line(line)) {
+            Some(Count::Bytes(done, planned)) => self.progress.bytes = Some((done, planned)),
+            Some(Count::Files(done, planned)) => self.tell_files(done, planned),
+            None => return,
+        }
+        if let Some((done, planned)) = files_of_one_line(line) {
+            self.tell_files(done, planned);
+        }
+    }
+
+    fn tell_files(&mut self, done: u64, planned: u64) {
+        (self.progress.files, self.progress.total_files) = (Some(done), Some(planned));
+    }
+}
+
+/// Whether rsync itemizes a file whose content it sends: `<f.st...... path`.
+fn is_file_sent(line: &str) -> bool {
+    line.as_bytes().get(11) == Some(&b' ') && line.starts_with("<f")
 }
 
 /// What a whole log says was moved.
@@ -29,29 +83,6 @@ pub fn traffic(method: Method, direction: Direction, log: &str) -> Traffic {
         Method::Rclone => of_rclone(log),
         Method::Rsync | Method::RsyncTls => of_rsync(direction, log),
     }
-}
-
-/// How far a log's last statistics say that a transfer is. Only rclone's movers tell while they run.
-pub fn progress(method: Method, log: &str) -> Option<Progress> {
-    if method != Method::Rclone {
-        return None;
-    }
-    let mut found = None;
-    for line in log.lines() {
-        match transferred(line).or_else(|| one_line(line)) {
-            Some(Count::Bytes(done, planned)) => {
-                let of = |bytes| Traffic { bytes, files: 0 };
-                found = Some(Progress { done: of(done), planned: of(planned) });
-            }
-            Some(Count::Files(done, planned)) => {
-                if let Some(progress) = &mut found {
-                    (progress.done.files, progress.planned.files) = (done, planned);
-                }
-            }
-            None => {}
-        }
-    }
-    found
 }
 
 /// A number that rises during a run and starts again with the next one.
@@ -112,6 +143,13 @@ fn one_line(line: &str) -> Option<Count> {
     let (before, unit) = done.rsplit_once(' ')?;
     let number = before.rsplit(' ').next()?;
     rest.contains(", ETA ").then_some(Count::Bytes(size(&format!("{number} {unit}"))?, size(planned)?))
+}
+
+/// Reads `… (xfr#5/6, chk#3/4)`, which is there while something waits.
+fn files_of_one_line(line: &str) -> Option<(u64, u64)> {
+    let (_, counts) = line.rsplit_once("(xfr#")?;
+    let (done, planned) = counts.split([',', ')']).next()?.split_once('/')?;
+    Some((done.parse().ok()?, planned.parse().ok()?))
 }
 
 const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -176,22 +214,39 @@ mod tests {
         assert_eq!(told("Transferred: nothing\nTransferred: 1 / x\nTransferred: 1.1.1 B / 2 B\n"), Traffic::default());
     }
 
+    fn progress(method: Method, log: &str) -> Progress {
+        let mut meter = Meter::new(method);
+        for line in log.lines() {
+            meter.read(line);
+        }
+        meter.progress()
+    }
+
     #[test]
     fn progress_is_that_of_the_last_statistics() {
-        let traffic = |bytes, files| Traffic { bytes, files };
-        let expect = Progress { done: traffic(2_125_463, 5), planned: traffic(2_999_975, 6) };
-        assert_eq!(progress(Method::Rclone, PUSH), Some(expect));
+        let told = |bytes, files, total_files| Progress { bytes: Some(bytes), files, total_files };
+        assert_eq!(progress(Method::Rclone, PUSH), told((2_125_463, 2_999_975), Some(5), Some(6)));
         let whole = [PUSH, PERMISSIONS].concat();
-        assert_eq!(progress(Method::Rclone, &whole).map(|found| found.done), Some(traffic(114, 1)));
-        assert_eq!(progress(Method::Rclone, "Transferred: 1 / 2, 50%\n"), None, "the first half was cut off");
+        assert_eq!(progress(Method::Rclone, &whole), told((114, 114), Some(1), Some(1)));
         for date in ["", "2026/11/29 11:08:35 - "] {
-            let line =
-                format!("2026/11/29 11:08:35 INFO  : {date}        9 MiB / 20 MiB, 45%, 506.250 KiB/s, ETA 22s\n");
-            let expect = Progress { done: traffic(9 << 20, 0), planned: traffic(20 << 20, 0) };
-            assert_eq!(progress(Method::Rclone, &line), Some(expect), "{line}");
+            let line = format!("2026/11/29 11:08:35 INFO  : {date}        9 MiB / 20 MiB, 45%, 506.250 KiB/s, ETA 22s");
+            assert_eq!(progress(Method::Rclone, &line), told((9 << 20, 20 << 20), None, None), "{line}");
+            let line = format!("{line} (xfr#9/20, chk#3/4)");
+            assert_eq!(progress(Method::Rclone, &line), told((9 << 20, 20 << 20), Some(9), Some(20)), "{line}");
         }
-        assert_eq!(progress(Method::Rclone, "2026/11/29 DEBUG : 1 B / 2 B, x: unchanged\n"), None);
-        assert_eq!(progress(Method::Rsync, PUSH), None);
+        for line in ["2026/11/29 DEBUG : 1 B / 2 B, x: unchanged", "INFO  : a (xfr#1/2)"] {
+            assert_eq!(progress(Method::Rclone, line), Progress::default(), "{line}");
+        }
+    }
+
+    #[test]
+    fn files_are_counted_that_rsync_sends() {
+        let log = "Syncing data\n<f+++++++++ a b\ncd+++++++++ d/\n.f..t...... c\n<f.st...... d/e\n<fine\nhf+++++++++ f => a b\n";
+        for method in [Method::Rsync, Method::RsyncTls] {
+            assert_eq!(progress(method, log), Progress { files: Some(2), ..Progress::default() }, "{method}");
+        }
+        let mut meter = Meter::new(Method::Rsync);
+        assert_eq!(["cd+++++++++ d/", "<f+++++++++ a"].map(|line| meter.read(line)), [false, true]);
     }
 
     #[test]

@@ -4,7 +4,10 @@
 
 mod summary;
 
-use crate::machine::{Measurement, Method, traffic::Traffic};
+use crate::machine::{
+    Measurement, Method,
+    traffic::{Progress, Traffic},
+};
 use jiff::Timestamp;
 use std::{
     collections::BTreeMap,
@@ -53,6 +56,8 @@ struct Series {
     last_success: Option<Timestamp>,
     last_error: Option<Timestamp>,
     traffic: Traffic,
+    /// Of the mover that runs.
+    progress: Option<Progress>,
     /// UID of the Job that was counted last.
     counted: String,
 }
@@ -116,6 +121,15 @@ impl Metrics {
         });
     }
 
+    /// Writes down how far the mover is that runs, if one does. Of a replication that is gone nothing is.
+    pub fn progress(&self, subject: &Subject, progress: Option<Progress>) {
+        self.with(|all| {
+            if let Some(series) = all.get_mut(subject) {
+                series.progress = progress;
+            }
+        });
+    }
+
     /// Drops the series of a replication that is gone. Upstream keeps them until it is restarted.
     pub fn forget(&self, role: &str, namespace: &str, name: &str) {
         self.with(|all| {
@@ -161,7 +175,7 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 14] = [
     Family {
         name: "volsync_missed_intervals_total",
         kind: "counter",
@@ -221,6 +235,30 @@ const FAMILIES: [Family; 10] = [
         kind: "counter",
         help: "Files that movers say they have transferred",
         value: Value::Number(|series| Some(float(series.traffic.files))),
+    },
+    Family {
+        name: "volsync_mover_bytes",
+        kind: "gauge",
+        help: "Bytes that the mover has transferred that runs now, if it tells",
+        value: Value::Number(|series| Some(float(series.progress?.bytes?.0))),
+    },
+    Family {
+        name: "volsync_mover_planned_bytes",
+        kind: "gauge",
+        help: "Bytes of which the mover knows so far that runs now, if it tells",
+        value: Value::Number(|series| Some(float(series.progress?.bytes?.1))),
+    },
+    Family {
+        name: "volsync_mover_files",
+        kind: "gauge",
+        help: "Files that the mover has transferred that runs now, if it tells",
+        value: Value::Number(|series| Some(float(series.progress?.files?))),
+    },
+    Family {
+        name: "volsync_mover_planned_files",
+        kind: "gauge",
+        help: "Files of which the mover knows so far that runs now, if it tells",
+        value: Value::Number(|series| Some(float(series.progress?.total_files?))),
     },
 ];
 
@@ -298,6 +336,7 @@ mod tests {
         for (job, bytes) in [("a", 7), ("a", 7), ("b", 3)] {
             metrics.count_traffic(&subject, job, Traffic { bytes, files: 1 });
         }
+        metrics.progress(&subject, Some(Progress { bytes: Some((3, 4)), files: Some(5), total_files: None }));
         metrics.measure(
             &Subject::new("destination", Method::Rclone, "prod", "db"),
             &[Measurement::OutOfSync(true)],
@@ -334,6 +373,9 @@ volsync_volume_out_of_sync{method="rsync-tls",obj_name="db",obj_namespace="prod"
             "volsync_transferred_bytes_total{method=\"rsync-tls\",obj_name=\"db\",obj_namespace=\"prod\",role=\"source\"} 10",
             "volsync_transferred_files_total{method=\"rsync-tls\",obj_name=\"db\",obj_namespace=\"prod\",role=\"source\"} 2",
             "volsync_transferred_files_total{method=\"rclone\",obj_name=\"db\",obj_namespace=\"prod\",role=\"destination\"} 0",
+            "volsync_mover_bytes{method=\"rsync-tls\",obj_name=\"db\",obj_namespace=\"prod\",role=\"source\"} 3",
+            "volsync_mover_planned_bytes{method=\"rsync-tls\",obj_name=\"db\",obj_namespace=\"prod\",role=\"source\"} 4",
+            "volsync_mover_files{method=\"rsync-tls\",obj_name=\"db\",obj_namespace=\"prod\",role=\"source\"} 5",
             "volsync_transfers_running 1",
             "volsync_syncs_queued 2",
             "volsync_leader 1",
@@ -349,6 +391,7 @@ volsync_volume_out_of_sync{method="rsync-tls",obj_name="db",obj_namespace="prod"
             metrics.measure(&Subject::new(role, Method::Rsync, "prod", "db"), &[], at(0));
         }
         metrics.forget("source", "prod", "db");
+        metrics.progress(&Subject::new("source", Method::Rsync, "prod", "db"), Some(Progress::default()));
         let text = metrics.render(&Totals::default(), at(0));
         assert!(text.contains("role=\"destination\"") && !text.contains("role=\"source\""), "{text}");
     }

@@ -167,6 +167,26 @@ impl Cluster {
         self.wait_until_ready();
     }
 
+    /// The same, and what was written meanwhile is compacted away: no watch can go on where it was.
+    pub(crate) fn restart_server_without_history(&mut self) {
+        drop(self.server.take());
+        let (client, api) = self.ports;
+        let etcd = |path: &str, body: &Value| {
+            let url = format!("http://127.0.0.1:{client}/v3/kv/{path}");
+            let output = Command::new("curl").args(["-sSf", "-d", &body.to_string(), &url]).output().unwrap();
+            assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
+            serde_json::from_slice::<Value>(&output.stdout).unwrap()
+        };
+        // "a" and "b" in Base64.
+        let mut written = Value::Null;
+        for _ in 0..10 {
+            written = etcd("put", &json!({ "key": "YQ==", "value": "Yg==" }));
+        }
+        etcd("compaction", &json!({ "revision": written["header"]["revision"], "physical": true }));
+        self.server = Some(Self::server(self.dir.path(), client, api));
+        self.wait_until_ready();
+    }
+
     /// The API server over plain HTTP.
     pub(crate) fn plain(&self) -> Plain {
         let [port] = free_ports();

@@ -260,4 +260,35 @@ fn what_is_wrong_is_in_the_condition() {
     let message =
         "restic is not supported: a replication method must be specified - enabled movers: [rclone rsync rsync-tls]";
     cluster.wait_until(DESTINATION, MESSAGE, message);
+    let mut other = replication("ReplicationSource", &json!({ "sourcePVC": "data", "syncthing": { "peers": [] } }));
+    other["metadata"]["name"] = json!("other");
+    cluster.create(&other);
+    cluster.wait_until("replicationsource/other", MESSAGE, &message.replace("restic", "syncthing"));
+    let refused = cluster.get("replicationsource/other");
+    assert_eq!(refused["status"]["conditions"][0]["status"], "False");
+    assert_eq!(reason(&refused), "Error");
+    assert_eq!(refused["spec"]["syncthing"], json!({ "peers": [] }), "kept as it was");
+}
+
+/// Upstream runs one sync after the other then.
+#[test]
+fn a_schedule_that_never_fires_is_an_error_and_no_loop() {
+    let cluster = Cluster::start();
+    prepare(&cluster);
+    let mut direct = source(&json!({ "schedule": "0 0 31 2 *" }));
+    direct["spec"]["rclone"]["copyMethod"] = json!("Direct");
+    cluster.create(&direct);
+    let _controller = cluster.controller();
+    cluster.wait_for("job/volsync-rclone-src-db");
+    succeed(&cluster, "job/volsync-rclone-src-db");
+    cluster.wait_until(SOURCE, MESSAGE, "the schedule never fires: change spec.trigger.schedule");
+    cluster.wait_until_gone("job/volsync-rclone-src-db");
+    let before = cluster.get(SOURCE);
+    assert_eq!(before["status"]["nextSyncTime"], Value::Null);
+    // Looked at again, and nothing changes.
+    cluster.patch(SOURCE, &json!({ "metadata": { "annotations": { "a": "b" } } }));
+    cluster.create(&replication("ReplicationDestination", &json!({ "restic": {} })));
+    cluster.wait_until(DESTINATION, REASON, "Error");
+    assert_eq!(cluster.get(SOURCE)["status"], before["status"]);
+    assert!(cluster.names("jobs").is_empty());
 }

@@ -10,6 +10,7 @@ mod operator;
 mod replication;
 
 mod guide;
+mod kills;
 mod metrics;
 mod rclone;
 mod rsync;

@@ -21,27 +21,45 @@ pub(crate) struct Mover {
     secret: &'static str,
     /// What the source logs at its end.
     end: &'static str,
+    /// The source's Job.
+    pub(crate) job: &'static str,
 }
 
-const SSH: Mover = Mover { field: "rsync", secret: "sshKeys", end: "Rsync completed in" };
-pub(crate) const TLS: Mover = Mover { field: "rsyncTLS", secret: "keySecret", end: "rsync completed in" };
+pub(crate) const SSH: Mover =
+    Mover { field: "rsync", secret: "sshKeys", end: "Rsync completed in", job: "job/volsync-rsync-src-source" };
+pub(crate) const TLS: Mover = Mover {
+    field: "rsyncTLS",
+    secret: "keySecret",
+    end: "rsync completed in",
+    job: "job/volsync-rsync-tls-src-source",
+};
 
 /// Copies the claim `data`, and gives a claim with what has arrived.
 pub(crate) fn copy(namespace: &Namespace<'_>, mover: &Mover, options: &Value) -> std::path::PathBuf {
     namespace.claim("restored", &from_snapshot(&copied(namespace, mover, options, &json!({}))))
 }
 
-/// Copies the claim `data`, and gives the name of the snapshot with what has arrived: the destination tells where it listens
-/// and what for a secret it has, and the source is given both. `receiving` are options of the destination alone.
+/// Copies the claim `data`, and gives the name of the snapshot with what has arrived.
 fn copied(namespace: &Namespace<'_>, mover: &Mover, options: &Value, receiving: &Value) -> String {
+    begin(namespace, mover, options, [&json!({}), receiving]);
+    end(namespace, mover)
+}
+
+/// Begins to copy the claim `data`: the destination tells where it listens and what for a secret it has, and the source is given
+/// both. Besides the options of both there are those of the source and of the destination alone.
+pub(crate) fn begin(namespace: &Namespace<'_>, mover: &Mover, options: &Value, [sending, receiving]: [&Value; 2]) {
     let trigger = json!({ "manual": "once" });
     namespace.apply(&destination(mover.field, &trigger, &merged(options, receiving)));
     let secret = namespace.wait_for(DESTINATION, &format!(".status.{}.{}", mover.field, mover.secret));
     let address = namespace.wait_for(DESTINATION, &format!(".status.{}.address", mover.field));
-    let mut options = options.clone();
+    let mut options = merged(options, sending);
     options[mover.secret] = json!(secret);
     options["address"] = json!(address);
     namespace.apply(&source(mover.field, &trigger, &options));
+}
+
+/// Waits for what was begun, and gives the name of the snapshot with what has arrived.
+pub(crate) fn end(namespace: &Namespace<'_>, mover: &Mover) -> String {
     let sent = completed(namespace, SOURCE);
     let logs = sent["latestMoverStatus"]["logs"].as_str().unwrap_or_default();
     assert!(logs.contains(mover.end), "{logs:?}");
@@ -75,8 +93,13 @@ fn a_volume_goes_over_tls_where_nobody_may_be_root() {
     operator::ours(&cluster);
     let namespace = cluster.namespace("rsync-tls", &json!({}));
     let data = namespace.claim("data", &json!(null));
-    fill_plainly(&data, 40, 100_000);
-    let restored = copy(&namespace, &TLS, &json!({ "moverSecurityContext": unprivileged() }));
+    fill_plainly(&data, 20_000, 100);
+    // Slow enough to be looked at on its way.
+    let slow = json!({ "moverResources": { "limits": { "cpu": "50m" } } });
+    begin(&namespace, &TLS, &json!({ "moverSecurityContext": unprivileged() }), [&slow, &json!({})]);
+    let files = namespace.wait_for(SOURCE, ".status.latestMoverStatus.progress.files");
+    assert!((1..=20_000).contains(&files.parse::<u32>().unwrap()), "{files}");
+    let restored = namespace.claim("restored", &from_snapshot(&end(&namespace, &TLS)));
     Tree::of(&data).assert_same(&Tree::of(&restored), Ignore::ALL_BUT_CONTENT);
 }
 

@@ -17,10 +17,10 @@ fn a_copy_waits_for_its_trigger_and_a_long_name_shows_how_far_it_is() {
     let cluster = Cluster::take();
     operator::ours(&cluster);
     let namespace = cluster.namespace("wishes", &json!({}));
-    // Slow enough to be looked at on its way: 16 MiB at 1 MiB/s.
+    // Slow enough to be looked at on its way: 8 MiB at 1 MiB/s.
     minio::start(&namespace, &[("RCLONE_BWLIMIT", "1M"), ("RCLONE_STATS", "1s")]);
     let data = namespace.claim("data", &json!(null));
-    fill_plainly(&data, 16, 1 << 20);
+    fill_plainly(&data, 8, 1 << 20);
     namespace.kubectl(&["annotate", "pvc/data", "volsync.backube/use-copy-trigger="]);
 
     let name = format!("source-{}", "x".repeat(93));
