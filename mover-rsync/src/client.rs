@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -12,23 +12,24 @@ use volsync_common::path::Shown;
 
 use crate::accounts::Accounts;
 use crate::args::ArgsError;
-use crate::args::client::{Cli, Direction, Summary, server_args};
+use crate::args::client::{Cli, Direction, Summary, read, server_args};
 use crate::daemon::client as daemon;
 use crate::directories::named;
 use crate::exit::Fatal;
 use crate::filter::Filter;
 use crate::native;
-use crate::options::{LEAVE_LOST_AND_FOUND, Options};
+use crate::options::{LEAVE_LOST_AND_FOUND, Names, Options};
 use crate::outcome::Outcome;
-use crate::receiver::{self, Target};
+use crate::receiver::{self, Requested, Target, Wanted};
 use crate::report::{self, Screen, Traffic};
-use crate::sender::{self, Sources};
-use crate::server::ids;
+use crate::sender::{self, Name, Sources};
+use crate::server::{heard_names, ids};
 use crate::session::{MadeLinks, Start, Terms, begin};
 use crate::shell;
 use crate::stream::{Demux, Mux, Timed};
-use crate::wire::handshake::capabilities;
-use crate::wire::{WireError, filter};
+use crate::wire::frame::Message;
+use crate::wire::handshake::{Side, capabilities};
+use crate::wire::{WireError, filter, names};
 
 /// Runs the command line; the exit code.
 pub fn run(cli: &Cli) -> u8 {
@@ -62,6 +63,8 @@ struct Job<'a> {
     cli: &'a Cli,
     options: Options,
     filter: Filter,
+    /// The rules that the other side hears.
+    told: Filter,
     remote: Remote,
     /// What is named there.
     paths: Vec<Vec<u8>>,
@@ -98,41 +101,81 @@ impl Remote {
             Self::Daemon(remote) => remote.further(text),
         }
     }
+
+    /// The names of `--files-from`, or where they are.
+    fn listed(&self, cli: &Cli) -> Result<Option<Listed>, ArgsError> {
+        let Some(file) = cli.files_from.as_deref() else { return Ok(None) };
+        let bytes = file.as_bytes();
+        let Some(there) = bytes.strip_prefix(b":").map(<[u8]>::to_vec).or_else(|| self.further(bytes)) else {
+            if Self::parse(bytes).is_some() {
+                return Err(ArgsError::Usage("--files-from names another machine than the transfer".into()));
+            }
+            let text = read(file)?;
+            return Ok(Some(Listed::Here(names::split(&text, cli.from0).map(<[u8]>::to_vec).collect())));
+        };
+        let there = String::from_utf8(there).map_err(|_| ArgsError::Usage("--files-from is not UTF-8".into()))?;
+        Ok(Some(Listed::There(there)))
+    }
 }
 
 /// What of it is on this machine.
 enum Local {
     Source(Sources),
-    /// And the only names under which something may come.
-    Destination(Target, Option<Vec<Vec<u8>>>),
+    /// Of which the other machine has the names.
+    Named(PathBuf),
+    Destination(Target, Wanted),
+}
+
+/// The names of `--files-from`.
+enum Listed {
+    /// From a file here.
+    Here(Vec<Vec<u8>>),
+    /// From this file at the other machine.
+    There(String),
 }
 
 impl<'a> Job<'a> {
     fn new(cli: &'a Cli) -> Result<Self, Fatal> {
-        let options = cli.options()?;
-        let filter = Filter::new(&cli.rules()?, options.delete_excluded)?;
+        let mut options = cli.options()?;
+        let told = Filter::of_user(&cli.rules()?, options.delete_excluded, options.from0)?;
         let (sources, destination) = cli.places();
         let sources: Vec<_> = sources.iter().map(|source| cli.whole(source.as_bytes())).collect();
         let Some(first) = sources.first() else { return Err(nowhere(destination.unwrap_or_default().as_bytes())) };
+        if cli.files_from.is_some() && sources.len() > 1 {
+            return Err(ArgsError::Usage("--files-from takes one source".into()).into());
+        }
         let there = destination.map(OsStrExt::as_bytes);
         let (remote, paths, local) = match (Remote::parse(first), there.and_then(Remote::parse)) {
             (None, Some(remote)) => {
-                let sources = Sources::open(sources.iter().map(|source| Path::new(OsStr::from_bytes(source))))?;
+                let listed = remote.listed(cli)?;
+                options.names = listed.as_ref().map(|listed| match listed {
+                    Listed::Here(_) => Names::Here,
+                    Listed::There(file) => Names::There(file.clone()),
+                });
                 let path = remote.path().to_vec();
-                (remote, vec![path], Local::Source(if cli.without_root { sources.without_roots() } else { sources }))
+                (remote, vec![path], source(cli, &options, &sources, listed)?)
             }
             (Some(remote), None) => {
                 let mut paths = vec![remote.path().to_vec()];
                 for source in &sources[1..] {
                     paths.push(remote.further(source).ok_or_else(|| elsewhere(source))?);
                 }
-                let requested = paths.iter().map(|path| named(path).map(<[u8]>::to_vec)).collect();
-                (remote, paths, Local::Destination(Target::new(there.unwrap_or_default()), requested))
+                let listed = remote.listed(cli)?;
+                options.names = listed.as_ref().map(|listed| match listed {
+                    Listed::Here(_) => Names::Client,
+                    Listed::There(file) => Names::There(file.clone()),
+                });
+                let wanted = wanted(&options, &paths, listed)?;
+                (remote, paths, Local::Destination(Target::new(there.unwrap_or_default()), wanted))
             }
             (None, None) => return Err(nowhere(there.unwrap_or(first))),
             (Some(_), Some(_)) => return Err(ArgsError::Usage("one of the two places must be here".into()).into()),
         };
-        let job = Self { cli, options, filter, remote, paths, local, made_links: None };
+        let receives = matches!(local, Local::Destination(..));
+        let filter = if options.cvs_exclude { told.clone().with_cvs(receives)? } else { told.clone() };
+        // A server that sends adds what its own CVS ignores.
+        let told = if receives { told } else { filter.clone() };
+        let job = Self { cli, options, filter, told, remote, paths, local, made_links: None };
         match cli.volume {
             Some(wanted) if wanted != job.direction() => {
                 Err(ArgsError::Usage("push goes to HOST:PATH, pull comes from there".into()).into())
@@ -143,7 +186,7 @@ impl<'a> Job<'a> {
 
     fn direction(&self) -> Direction {
         match self.local {
-            Local::Source(_) => Direction::Push,
+            Local::Source(_) | Local::Named(_) => Direction::Push,
             Local::Destination(..) => Direction::Pull,
         }
     }
@@ -193,25 +236,27 @@ impl<'a> Job<'a> {
         let sends = self.direction() == Direction::Push;
         // Who sends must know the rules, and who deletes.
         if !sends || self.options.deletes() {
-            filter::write(self.filter.to_wire(!sends).iter().map(Vec::as_slice), out.data());
+            filter::write(self.told.to_wire(!sends).iter().map(Vec::as_slice), out.data());
         }
         let screen = Screen { show, times: self.options.times, sends };
         let numeric = self.options.numeric_ids;
         let (mut options, mut filter) = (self.options, self.filter);
         if agreed.native() && self.cli.beyond.volume {
             let rules: Vec<_> = self.cli.rules()?.into_iter().chain([LEAVE_LOST_AND_FOUND.to_vec()]).collect();
-            filter = Filter::new(&rules, options.delete_excluded)?;
+            filter = Filter::of_user(&rules, options.delete_excluded, options.from0)?;
             options = options.going(self.cli.beyond);
         }
         let terms = Terms { options, agreed, filter, screen: Some(screen), made_links: self.made_links };
+        let accounts = || if numeric { Accounts::default() } else { Accounts::read() };
         let outcome = match self.local {
-            Local::Source(sources) => {
-                let accounts = if numeric { Accounts::default() } else { Accounts::read() };
-                sender::run(&sources, &terms, &accounts, input, &mut out)?
+            Local::Source(sources) => sender::run(&sources, &terms, &accounts(), input, &mut out)?,
+            Local::Named(from) => {
+                out.flush()?;
+                input.framed(Box::new(before));
+                let sources = Sources::listed(&from, &heard_names(agreed, &mut input)?)?;
+                sender::run(&sources, &terms, &accounts(), input, &mut out)?
             }
-            Local::Destination(target, requested) => {
-                receiver::run(&target, terms, requested, ids(numeric), input, &mut out)?
-            }
+            Local::Destination(target, wanted) => receiver::run(&target, terms, wanted, ids(numeric), input, &mut out)?,
         };
         if show.summary > Summary::None {
             let (sent, received) = (out.written(), received.load(Ordering::Relaxed));
@@ -219,6 +264,57 @@ impl<'a> Job<'a> {
         }
         Ok(outcome)
     }
+}
+
+/// What is sent.
+fn source(cli: &Cli, options: &Options, sources: &[Vec<u8>], listed: Option<Listed>) -> Result<Local, Fatal> {
+    let paths = || sources.iter().map(|source| Path::new(OsStr::from_bytes(source)));
+    let from = paths().next().unwrap_or(Path::new("."));
+    Ok(Local::Source(match listed {
+        Some(Listed::There(_)) => {
+            // What cannot be read is better known before there is a connection.
+            Sources::listed(from, &[])?;
+            return Ok(Local::Named(from.into()));
+        }
+        Some(Listed::Here(mut names)) => {
+            names.retain(|name| !names::is_remark(name));
+            Sources::listed(from, &names)?
+        }
+        None if cli.without_root => Sources::open(paths())?.without_roots(),
+        None if options.relative => Sources::relative(sources.iter().map(Vec::as_slice))?,
+        None => Sources::open(paths())?,
+    }))
+}
+
+/// What may come.
+fn wanted(options: &Options, paths: &[Vec<u8>], listed: Option<Listed>) -> Result<Wanted, Fatal> {
+    let recursive = options.recursive;
+    Ok(match listed {
+        // Nobody here knows what it names.
+        Some(Listed::There(_)) => Wanted::default(),
+        Some(Listed::Here(names)) => {
+            let requested = Requested::named(names.iter().map(|name| Name::listed(name)), recursive);
+            Wanted { requested: Some(requested), names: Some(names) }
+        }
+        None if options.relative => {
+            let names = paths.iter().map(|path| Name::argument(path)).collect::<Result<Vec<_>, _>>()?;
+            Wanted { requested: Some(Requested::named(names, recursive)), names: None }
+        }
+        None => {
+            let names: Option<Vec<_>> = paths.iter().map(|path| named(path).map(<[u8]>::to_vec)).collect();
+            Wanted { requested: names.map(Requested::whole), names: None }
+        }
+    })
+}
+
+/// A message that comes before a sender listens to them.
+fn before(message: Message) -> Result<(), WireError> {
+    match message {
+        Message::Text { tag, text } => report::relay(Side::Client, tag, &text),
+        Message::ErrorExit(code) => return Err(WireError::PeerExit(code.unwrap_or(0))),
+        _ => {}
+    }
+    Ok(())
 }
 
 fn elsewhere(given: &[u8]) -> Fatal {

@@ -45,12 +45,23 @@ pub struct Beyond {
 /// The filter rule that leaves `lost+found` alone.
 pub const LEAVE_LOST_AND_FOUND: &[u8] = b"- /lost+found/";
 
+/// Where the names of what is sent come from (`--files-from`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// From a file of the client that it reads itself: it sends.
+    Here,
+    /// From the client, to a server that sends.
+    Client,
+    /// From this file of the server, to whoever sends.
+    There(String),
+}
+
 /// The options of a transfer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// `-r`
     pub recursive: bool,
-    /// `-d`: directories without what they hold, but for that of the one whose contents are named.
+    /// `-d`: directories without what they hold, but for that of those whose contents are named.
     pub dirs: bool,
     /// `--list-only`: the receiving side says what comes, and does nothing.
     pub list_only: bool,
@@ -76,8 +87,14 @@ pub struct Options {
     pub hard_links: bool,
     /// `-S`
     pub sparse: bool,
-    /// `-R`
+    /// `-R`: paths are kept as they are named.
     pub relative: bool,
+    /// `--files-from`
+    pub names: Option<Names>,
+    /// `-C`: what CVS ignores takes no part.
+    pub cvs_exclude: bool,
+    /// `--from0`: in files, names and rules end with NUL.
+    pub from0: bool,
     /// `-x`
     pub one_file_system: bool,
     /// `-c`
@@ -182,6 +199,12 @@ impl Options {
             numeric_ids: self.numeric_ids,
             checksum: self.checksum.then_some(digest),
         }
+    }
+
+    /// Whether a file is left alone because something `stands` there, or because nothing does; as in rsync it does not matter
+    /// what stands there.
+    pub fn passes_over(&self, stands: bool) -> bool {
+        if stands { self.ignore_existing } else { self.existing }
     }
 
     /// Whether the receiving side tells numbers of deletions and hears filter rules.

@@ -9,18 +9,19 @@ use std::path::Path;
 
 use crate::accounts::{Accounts, IdMap};
 use crate::args::ArgsError;
+use crate::args::client::read;
 use crate::args::server::{ServerArgs, parse};
 use crate::exit::{ExitCode, Fatal};
 use crate::filter::Filter;
 use crate::native;
-use crate::options::LEAVE_LOST_AND_FOUND;
+use crate::options::{LEAVE_LOST_AND_FOUND, Names};
 use crate::outcome::Outcome;
-use crate::receiver::{self, Target};
+use crate::receiver::{self, Target, Wanted};
 use crate::sender::{self, Sources};
 use crate::session::{Agreed, Start, Terms, farewell, give_up, serve};
 use crate::shell::widen_pipe;
 use crate::stream::{Demux, Mux, Timed};
-use crate::wire::filter;
+use crate::wire::{WireError, filter, names};
 
 /// Runs the server with these arguments; the exit code.
 pub fn run(args: &[Vec<u8>]) -> u8 {
@@ -71,12 +72,8 @@ impl Setting<'_> {
         if args.sender && self.root.is_some() {
             return Err(ArgsError::Unsupported("--sender".into()));
         }
-        // A client of a daemon names files of one directory that way (`--files-from`).
-        if args.options.relative && (args.sender || self.start == Start::Exchange) {
-            return Err(ArgsError::Unsupported("-R".into()));
-        }
-        if args.options.dirs && !args.sender && !args.options.list_only {
-            return Err(ArgsError::Unsupported("-d".into()));
+        if args.options.names.is_some() && self.root.is_some() {
+            return Err(ArgsError::Unsupported("--files-from".into()));
         }
         Ok(())
     }
@@ -108,7 +105,7 @@ impl Setting<'_> {
                 let accounts = if self.numeric { Accounts::default() } else { Accounts::read() };
                 sender::run(&sources, &terms, &accounts, input, out)
             }
-            Local::Destination(target) => receiver::run(&target, terms, None, ids(self.numeric), input, out),
+            Local::Destination(target, wanted) => receiver::run(&target, terms, wanted, ids(self.numeric), input, out),
         }
     }
 }
@@ -116,7 +113,7 @@ impl Setting<'_> {
 /// What of a transfer is on this machine.
 enum Local {
     Source(Sources),
-    Destination(Target),
+    Destination(Target, Wanted),
 }
 
 /// Reads the filter rules, which come whenever they matter here, and finds the place.
@@ -133,21 +130,63 @@ fn prepare(
         rules.push(LEAVE_LOST_AND_FOUND.to_vec());
         options = options.going(beyond);
     }
-    let filter = Filter::new(&rules, options.delete_excluded)?;
+    let mut filter = Filter::new(&rules, options.delete_excluded)?;
+    // A client that sends tells what its user's CVS ignores.
+    if args.sender && options.cvs_exclude {
+        filter = filter.with_cvs(false)?;
+    }
     let path = match &args.paths[..] {
         [path, ..] if !path.is_empty() => &path[..],
         _ => b".",
     };
-    let local = match root {
-        _ if args.sender && args.paths.len() < 2 => Local::Source(Sources::open([Path::new(OsStr::from_bytes(path))])?),
-        _ if args.sender => {
-            Local::Source(Sources::open(args.paths.iter().map(|path| Path::new(OsStr::from_bytes(path))))?)
-        }
-        _ if args.paths.len() > 1 => return Err(ArgsError::Usage("more than one destination".into()).into()),
-        Some(root) => Local::Destination(Target::beneath(root, path)?),
-        None => Local::Destination(Target::new(path)),
+    if args.sender {
+        let sources = sources(args, agreed, path, input)?;
+        return Ok((Terms { options, agreed, filter, screen: None, made_links: None }, Local::Source(sources)));
+    }
+    if args.paths.len() > 1 {
+        return Err(ArgsError::Usage("more than one destination".into()).into());
+    }
+    let names = match &options.names {
+        Some(Names::There(file)) => Some(names_in(file, options.from0)?),
+        _ => None,
     };
+    let target = match root {
+        Some(root) => Target::beneath(root, path)?,
+        None => Target::new(path),
+    };
+    let local = Local::Destination(target, Wanted { names, requested: None });
     Ok((Terms { options, agreed, filter, screen: None, made_links: None }, local))
+}
+
+/// What the client asked for; it may still have to name it.
+fn sources(args: &ServerArgs, agreed: Agreed, path: &[u8], input: &mut Demux<impl Read>) -> Result<Sources, Fatal> {
+    let from = Path::new(OsStr::from_bytes(path));
+    match &args.options.names {
+        Some(_) if args.paths.len() > 1 => Err(ArgsError::Usage("--files-from takes one source".into()).into()),
+        Some(Names::There(file)) => {
+            let mut names = names_in(file, args.options.from0)?;
+            names.retain(|name| !names::is_remark(name));
+            Sources::listed(from, &names)
+        }
+        Some(_) => Sources::listed(from, &heard_names(agreed, input)?),
+        None if args.options.relative && args.paths.len() < 2 => Sources::relative([path]),
+        None if args.options.relative => Sources::relative(args.paths.iter().map(Vec::as_slice)),
+        None if args.paths.len() < 2 => Sources::open([from]),
+        None => Sources::open(args.paths.iter().map(|path| Path::new(OsStr::from_bytes(path)))),
+    }
+}
+
+fn names_in(file: &str, nul: bool) -> Result<Vec<Vec<u8>>, ArgsError> {
+    let text = read(OsStr::new(file))?;
+    Ok(names::split(&text, nul).map(<[u8]>::to_vec).collect())
+}
+
+/// The names that the peer has.
+pub(crate) fn heard_names(agreed: Agreed, input: &mut Demux<impl Read>) -> Result<Vec<Vec<u8>>, WireError> {
+    if agreed.protocol < names::OLDEST {
+        return Err(WireError::Incompatible("--files-from needs a peer of protocol 31 (rsync 3.1) or newer".into()));
+    }
+    names::read(input)
 }
 
 fn no_stream(error: &io::Error) -> Fatal {

@@ -13,7 +13,7 @@ use mover_rsync::exit::Fatal;
 use mover_rsync::filter::Filter;
 use mover_rsync::options::{Delete, Options};
 use mover_rsync::outcome::Outcome;
-use mover_rsync::receiver::{self, Target};
+use mover_rsync::receiver::{self, Requested, Target, Wanted};
 use mover_rsync::report::Screen;
 use mover_rsync::session::{Agreed, Terms};
 use mover_rsync::stream::{Demux, Mux};
@@ -88,8 +88,8 @@ fn received(destination: &Path, requested: Option<&str>, lines: &[Line<'_>]) -> 
     let mut out = Mux::new(Vec::new());
     out.framed();
     let target = Target::new(destination.as_os_str().as_bytes());
-    let requested = requested.map(|name| vec![name.into()]);
-    receiver::run(&target, terms, requested, IdMap::numeric(), input, &mut out)
+    let requested = requested.map(|name| Requested::whole([name.into()]));
+    receiver::run(&target, terms, Wanted { requested, names: None }, IdMap::numeric(), input, &mut out)
 }
 
 #[test]

@@ -134,6 +134,47 @@ fn permissions_that_are_not_taken_over_stay_as_they_are() {
     }
 }
 
+#[test]
+fn what_exists_is_judged_whatever_it_is() {
+    let remote = Shell::local();
+    let all = [
+        "--existing",
+        "--existing --delete",
+        "--ignore-existing",
+        "--ignore-existing --inplace",
+        "--existing --ignore-existing",
+        "--existing --force -n",
+        "-u",
+        "-uH --ignore-existing",
+    ];
+    for pair in PAIRS {
+        for options in all {
+            let run = |pair: Pair| {
+                let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+                shell(
+                    source.path(),
+                    "for name in a b c e f; do echo x > $name; done; for name in l1 l2 l3; do ln -s t $name; done
+                     mkfifo p1 p2 p3; mkdir dd dl dn; echo > dn/x; ln f hard; touch -h -d @1000000000 ./* dn/x .
+                     touch -d @900000000 dd dl",
+                );
+                shell(
+                    destination.path(),
+                    "mkfifo a l2; ln -s q b; ln -s q p2; ln -s q dl; mkdir c e p3 l3; echo > e/x; echo file > l1
+                     echo file > p1; echo > dd; touch -h -d @900000000 ./* e/x; touch -d @1100000000 p1 b; touch -d @1000000000 .",
+                );
+                let options = format!("-ai {options}");
+                let outcome = transfer(&remote, pair, &options, &contents(source.path()), destination.path());
+                (outcome, destination)
+            };
+            let ((expected, copy), (found, destination)) = (run(stock(pair)), run(pair));
+            assert_eq!(found.code(), expected.code(), "{pair:?} {options}: {found}");
+            let ignore = Ignore { directory_times: true, ..Ignore::default() };
+            let different = Tree::of(copy.path()).diff(&Tree::of(destination.path()), ignore);
+            assert!(different.is_empty(), "{pair:?} {options}: {different:?}\n{found}");
+        }
+    }
+}
+
 /// What a filter may hide, spare and delete.
 fn filtered() -> (TempDir, TempDir) {
     let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
@@ -193,7 +234,7 @@ fn rules_that_are_not_obeyed_are_refused_before_anything_is_deleted() {
     let remote = Shell::local();
     for pair in PAIRS.into_iter().filter(|pair| pair.server == End::Ours) {
         let (source, destination) = filtered();
-        let options = "-a --delete --filter=:-_.rules";
+        let options = "-a --delete --filter=-x_user.rules";
         let outcome = transfer(&remote, pair, options, &contents(source.path()), destination.path()).exits(4);
         assert!(outcome.text().contains("--filter"), "{outcome}");
         assert!(destination.path().join("gone/x.o").exists());

@@ -1,14 +1,16 @@
 //! The command line of users: rsync's, as far as this program goes.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
 
 use super::ArgsError;
 use crate::delta::digest::SumKind;
-use crate::options::{Beyond, Delete, Items, Options};
+use crate::options::{Beyond, Delete, Items, Names, Options};
 use crate::wire::handshake::{compression_by_name, compression_name, sum_by_name, sum_name};
+use crate::wire::names;
 use crate::wire::sums::BLOCK_MAX;
 
 const WHAT: &str = "What is kept";
@@ -34,6 +36,9 @@ pub struct Cli {
     /// Directories with what they hold
     #[arg(short, long, help_heading = WHAT)]
     recursive: bool,
+    /// Directories without what they hold, but for that of `dir/`
+    #[arg(short, long, help_heading = WHAT)]
+    dirs: bool,
     /// Symbolic links
     #[arg(short, long, help_heading = WHAT)]
     links: bool,
@@ -146,15 +151,31 @@ pub struct Cli {
     /// Do not leave out what fits
     #[arg(long, value_name = "PATTERN", help_heading = WHICH)]
     include: Vec<OsString>,
-    /// A rule: "- PATTERN", "+ PATTERN", "protect PATTERN", ...
+    /// A rule: "- PATTERN", "+ PATTERN", "protect PATTERN", "merge FILE", "dir-merge FILE", ...
     #[arg(short, long, value_name = "RULE", help_heading = WHICH)]
     filter: Vec<OsString>,
+    /// Rules from .rsync-filter in each directory and above; given twice, without these files themselves
+    #[arg(short = 'F', num_args = 0, default_missing_value = "", action = ArgAction::Append, help_heading = WHICH)]
+    filter_files: Vec<OsString>,
+    /// Without what CVS ignores, and what .cvsignore in each directory names
+    #[arg(short = 'C', long, help_heading = WHICH)]
+    cvs_exclude: bool,
     /// Patterns from a file, one a line
     #[arg(long, value_name = "FILE", help_heading = WHICH)]
     exclude_from: Vec<OsString>,
     /// Patterns from a file, one a line
     #[arg(long, value_name = "FILE", help_heading = WHICH)]
     include_from: Vec<OsString>,
+    /// Only what this file names, one a line, from the only source; - is standard input, :FILE is there. Implies -R and
+    /// -d, and -a does not imply -r
+    #[arg(long, value_name = "FILE", help_heading = WHICH)]
+    pub files_from: Option<OsString>,
+    /// In all such files names and rules end with NUL
+    #[arg(short = '0', long, help_heading = WHICH)]
+    pub from0: bool,
+    /// Paths as they are named, with the directories that lead there; from `/./` on, where it stands in them
+    #[arg(short = 'R', long, help_heading = WHICH)]
+    relative: bool,
     /// The options before, in the order of the command line
     #[arg(skip)]
     selection: Vec<(Selection, OsString)>,
@@ -242,15 +263,17 @@ enum Selection {
     Filter,
     ExcludeFrom,
     IncludeFrom,
+    FilterFiles,
 }
 
 /// Their names.
-const SELECTIONS: [(&str, Selection); 5] = [
+const SELECTIONS: [(&str, Selection); 6] = [
     ("exclude", Selection::Exclude),
     ("include", Selection::Include),
     ("filter", Selection::Filter),
     ("exclude_from", Selection::ExcludeFrom),
     ("include_from", Selection::IncludeFrom),
+    ("filter_files", Selection::FilterFiles),
 ];
 
 /// What `push` and `pull` stand for.
@@ -325,13 +348,15 @@ impl Cli {
     /// Filter rules in the order of the command line.
     pub fn rules(&self) -> Result<Vec<Vec<u8>>, ArgsError> {
         let mut rules = Vec::new();
+        let mut files = [&b": /.rsync-filter"[..], b"- .rsync-filter"].into_iter();
         for (kind, value) in &self.selection {
             match kind {
+                Selection::FilterFiles => rules.extend(files.next().map(<[u8]>::to_vec)),
                 Selection::Filter => rules.push(value.as_bytes().to_vec()),
                 Selection::Exclude => rules.push(rule(b"- ", value.as_bytes())),
                 Selection::Include => rules.push(rule(b"+ ", value.as_bytes())),
-                Selection::ExcludeFrom => rules.extend(rules_from(b"- ", value)?),
-                Selection::IncludeFrom => rules.extend(rules_from(b"+ ", value)?),
+                Selection::ExcludeFrom => rules.extend(rules_from(b"- ", value, self.from0)?),
+                Selection::IncludeFrom => rules.extend(rules_from(b"+ ", value, self.from0)?),
             }
         }
         Ok(rules)
@@ -351,14 +376,15 @@ impl Cli {
     /// The options of the transfer.
     pub fn options(&self) -> Result<Options, ArgsError> {
         let all = self.archive;
+        let recursive = self.recursive || (all && self.files_from.is_none());
         let compression = match self.compress_choice.as_deref() {
             None => None,
             Some(name) => Some(compression_by_name(name).ok_or_else(|| unknown("--compress-choice", name))?),
         };
         let none = compression == Some(crate::wire::handshake::Compression::None);
         Ok(Options {
-            recursive: all || self.recursive,
-            dirs: self.lists() && !(all || self.recursive),
+            recursive,
+            dirs: (self.dirs || self.lists() || self.files_from.is_some()) && !recursive,
             list_only: self.lists(),
             links: all || self.links,
             perms: all || self.perms || self.acls,
@@ -372,7 +398,9 @@ impl Cli {
             hard_links: self.hard_links,
             sparse: self.sparse,
             // Names in a list of files lead from the source, which is told that way.
-            relative: self.without_root,
+            relative: self.relative || self.files_from.is_some() || self.without_root,
+            from0: self.from0,
+            cvs_exclude: self.cvs_exclude,
             one_file_system: self.one_file_system,
             checksum: self.checksum,
             whole_file: self.whole_file,
@@ -479,14 +507,23 @@ fn rule(prefix: &[u8], pattern: &[u8]) -> Vec<u8> {
 }
 
 /// The rules of a file; lines that begin with `#` or `;` are comments.
-fn rules_from(prefix: &[u8], file: &OsStr) -> Result<Vec<Vec<u8>>, ArgsError> {
-    let unreadable = |error: std::io::Error| {
-        ArgsError::Usage(format!("cannot read {}: {error}", volsync_common::path::Shown(file.as_bytes())))
-    };
-    let text = std::fs::read(file).map_err(unreadable)?;
-    let lines = text.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let rules = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#") && !line.starts_with(b";"));
+fn rules_from(prefix: &[u8], file: &OsStr, nul: bool) -> Result<Vec<Vec<u8>>, ArgsError> {
+    let text = read(file)?;
+    let rules = names::split(&text, nul).filter(|line| !names::is_remark(line));
     Ok(rules.map(|line| rule(prefix, line)).collect())
+}
+
+/// The text of a file, or of standard input for `-`.
+pub fn read(file: &OsStr) -> Result<Vec<u8>, ArgsError> {
+    let mut text = Vec::new();
+    let read = match file.as_bytes() {
+        b"-" => std::io::stdin().lock().read_to_end(&mut text),
+        _ => std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut text)),
+    };
+    read.map_err(|error| {
+        ArgsError::Usage(format!("cannot read {}: {error}", volsync_common::path::Shown(file.as_bytes())))
+    })?;
+    Ok(text)
 }
 
 /// A rate in KiB a second: a number with a fraction, and `K`, `M` or `G`, in units of 1,024, or of 1,000 with a `B`.
@@ -551,6 +588,7 @@ pub fn server_args(options: &Options, direction: Direction, letters: &str, info:
         }
     };
     add(push && options.list_only, "--list-only".into());
+    add(push && options.dirs && options.deletes(), "--no-r".into());
     add(push && options.items != Items::None, "--log-format=%i".into());
     add(options.compress_level.is_some(), format!("--compress-level={}", options.compress_level.unwrap_or_default()));
     add(options.block_size.is_some(), format!("-B{}", options.block_size.unwrap_or_default()));
@@ -585,17 +623,28 @@ pub fn server_args(options: &Options, direction: Direction, letters: &str, info:
     add(options.inplace, "--inplace".into());
     // Otherwise servers before 3.1.3 would write whole files.
     add(options.inplace && options.sparse && !options.whole_file, "--no-W".into());
+    match &options.names {
+        None | Some(Names::Here) => {}
+        // As they travel, names end with NUL.
+        Some(Names::Client) => args.extend(["--files-from=-".into(), "--from0".into()]),
+        Some(Names::There(file)) => {
+            args.extend(["--files-from".into(), file.clone()]);
+            args.extend(options.from0.then(|| "--from0".into()));
+        }
+    }
     args.push(".".into());
     args
 }
 
 /// The options that are letters.
 fn bundle(options: &Options, push: bool, letters: &str) -> String {
+    // A server that hears of names knows that it is about directories.
+    let implied = options.names.is_some() && !options.list_only && !(push && options.deletes());
     let flags = [
         ('u', options.update),
         ('n', options.dry_run),
         ('l', options.links),
-        ('d', options.dirs),
+        ('d', options.dirs && !implied),
         ('O', push && options.omit_dir_times),
         ('J', push && options.omit_link_times),
         ('W', options.whole_file),
@@ -609,6 +658,7 @@ fn bundle(options: &Options, push: bool, letters: &str) -> String {
         ('X', options.xattrs),
         ('r', options.recursive),
         ('c', options.checksum),
+        ('C', options.cvs_exclude),
         ('I', options.ignore_times),
         ('R', options.relative),
         ('x', options.one_file_system),
@@ -674,6 +724,8 @@ mod tests {
             "m -an --delete-excluded --ignore-errors --bwlimit=1.5m s h:d",
             "m -aS --inplace s h:d",
             "m -a --list-only s h:d",
+            "m -ldtCR s h:d",
+            "m -d --delete s h:d",
         ] {
             let options = cli(line).options().unwrap();
             let args = server_args(&options, Direction::Push, "LsfxCIvu", "");
@@ -700,6 +752,8 @@ mod tests {
         );
         let expect: [&[u8]; 6] = [b"+ a", b"- b", b"- *.o", b"+ x", b"protect_c", b"+ d"];
         assert_eq!(cli(&line).rules().unwrap(), expect);
+        let both = cli("m -aF --exclude=x -FF s h:d").rules().unwrap();
+        assert_eq!(both, [&b": /.rsync-filter"[..], b"- x", b"- .rsync-filter"]);
         assert!(cli("m --exclude-from=/does/not/exist s h:d").rules().is_err());
     }
 

@@ -5,7 +5,7 @@
 
 use super::ArgsError;
 use crate::delta::digest::SumKind;
-use crate::options::{Delete, Items, Options};
+use crate::options::{Delete, Items, Names, Options};
 use crate::wire::handshake::{compression_by_name, sum_by_name};
 use crate::wire::sums::BLOCK_MAX;
 
@@ -52,6 +52,8 @@ pub fn parse<A: AsRef<[u8]>>(args: &[A]) -> Result<ServerArgs, ArgsError> {
     if parsed.options.delete_excluded && parsed.options.delete == Delete::Never {
         parsed.options.delete = Delete::During;
     }
+    // What is named one by one is wanted, directories too.
+    parsed.options.dirs |= parsed.options.names.is_some() && !parsed.options.recursive;
     parsed.paths = args.map(<[u8]>::to_vec).collect();
     if parsed.paths.iter().any(|path| path.contains(&0)) {
         return Err(usage("a path with a NUL byte"));
@@ -81,7 +83,6 @@ const IGNORED: &[(&str, &str)] = &[
     ("delete-missing-args", "there is one argument, and it exists"),
     ("ignore-missing-args", "there is one argument, and it exists"),
     ("no-relative", "paths are not relative unless -R says so"),
-    ("no-implied-dirs", "only -R implies directories"),
 ];
 
 /// Long options with a value that have no effect at a server.
@@ -132,10 +133,11 @@ impl ServerArgs {
                 b'S' => options.sparse = true,
                 b'z' => options.compress = true,
                 b'R' => options.relative = true,
+                b'C' => options.cvs_exclude = true,
                 b'n' => options.dry_run = true,
                 b'd' => options.dirs = true,
                 b'h' | b'i' | b'P' => {}
-                known @ (b'E' | b's' | b'b' | b'U' | b'N' | b'K' | b'm' | b'y' | b'L' | b'k' | b'C') => {
+                known @ (b'E' | b's' | b'b' | b'U' | b'N' | b'K' | b'm' | b'y' | b'L' | b'k') => {
                     return Err(ArgsError::Unsupported(format!("-{}", char::from(*known))));
                 }
                 other => return Err(usage(format!("unknown option -{}", shown(&[*other])))),
@@ -183,6 +185,7 @@ impl ServerArgs {
             "ignore-existing" => options.ignore_existing = true,
             "fsync" => options.fsync = true,
             "list-only" => options.list_only = true,
+            "from0" => options.from0 = true,
             "inplace" => options.inplace = true,
             "specials" => options.specials = true,
             "no-specials" => options.specials = false,
@@ -221,6 +224,8 @@ impl ServerArgs {
             "timeout" => options.timeout = number(name, value)?,
             "bwlimit" => options.bwlimit = number(name, value)?,
             "max-delete" => options.max_delete = Some(u64::try_from(number::<i64>(name, value)?).unwrap_or(0)),
+            "files-from" if value == "-" => options.names = Some(Names::Client),
+            "files-from" => options.names = Some(Names::There(value.to_owned())),
             "block-size" => options.block_size = Some(block_size(name, value)?),
             "modify-window" if value == "0" => {}
             name if IGNORED_VALUES.iter().any(|(known, _)| *known == name) => {}
@@ -277,7 +282,7 @@ const UNSUPPORTED: &[&str] = &[
     "safe-links",
     "append",
     "append-verify",
-    "from0",
+    "no-implied-dirs",
     "write-devices",
     "copy-devices",
     "remove-source-files",
@@ -351,6 +356,8 @@ mod tests {
         assert!(options.compress && options.timeout == 30);
         assert_eq!(understood("--server -r --partial . d").unwrap(), understood("--server -r . d").unwrap());
         assert!(!understood("--server -rD --no-specials . d").unwrap().options.specials);
+        let listed = understood("--server --sender -lR --files-from /x --from0 . d").unwrap().options;
+        assert_eq!((listed.names, listed.from0, listed.dirs), (Some(Names::There("/x".into())), true, true));
         assert_eq!(understood("--server -r -B1000 . d").unwrap().options.block_size, Some(1000));
     }
 
@@ -361,7 +368,6 @@ mod tests {
             ("--server -rL . d", 4, "-L"),
             ("--server -rE . d", 4, "-E"),
             ("--server -r --munge-links . d", 4, "--munge-links"),
-            ("--server -r --files-from=x . d", 4, "--files-from=x"),
             ("--server -r --partial-dir x . d", 4, "--partial-dir=x"),
             ("--server -r --daemon . d", 4, "--daemon"),
             ("--server -r --nonsense . d", 1, "--nonsense"),

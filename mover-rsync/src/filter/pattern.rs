@@ -39,6 +39,11 @@ impl Pattern {
         Self { tokens: tokens(text), anchored, whole, dir_only, with_contents }
     }
 
+    /// Whether it begins at a root.
+    pub(super) fn is_anchored(&self) -> bool {
+        self.anchored
+    }
+
     /// Whether it fits a path below the root of the transfer.
     pub(super) fn fits(&self, path: &[u8], is_dir: bool) -> bool {
         if self.dir_only && !is_dir {

@@ -19,7 +19,7 @@ use crate::directories::{Directories, join};
 use crate::exit::{ExitCode, Fatal};
 use crate::filter::Filter;
 use crate::options::{Items, Options};
-use crate::receiver::{Target, own_groups};
+use crate::receiver::{Requested, Target, own_groups};
 use crate::sender::{Source, kept};
 use crate::session::Terms;
 use crate::stream::{Demux, Mux};
@@ -60,7 +60,9 @@ pub(crate) fn send<R: Read, W: Write>(
     input: &mut Demux<R>,
     out: &mut Mux<W>,
 ) -> Result<Comparison, Fatal> {
-    let source = source.filter(|source| source.is_tree() && compares(&terms.options));
+    // Rules of files in the tree need not be the same at both ends.
+    let compared = compares(&terms.options) && !terms.filter.needs_tree();
+    let source = source.filter(|source| source.is_tree() && compared);
     let with_root = source.is_some_and(|source| !source.is_without_root());
     Begin { root: source.map(|source| source.listed(b".")), with_root }.write(out.data());
     out.flush()?;
@@ -119,7 +121,7 @@ fn questions<R: Read, W: Write>(mut search: Search<'_>, input: &mut Demux<R>, ou
 pub(crate) fn receive<R: Read, W: Write>(
     target: &Target,
     terms: &Terms,
-    requested: Option<&[Vec<u8>]>,
+    requested: Option<&Requested>,
     ids: &IdMap,
     input: &mut Demux<R>,
     out: &mut Mux<W>,
@@ -137,7 +139,7 @@ pub(crate) fn receive<R: Read, W: Write>(
     let begin = Begin::read(input)?;
     let Some(root) = begin.root.clone() else { return Ok(None) };
     // A server may look at nothing else than what it was asked for.
-    if requested.is_some_and(|requested| requested != [&root[..]]) {
+    if requested.is_some_and(|requested| !requested.is_only(&root)) {
         return Err(WireError::bad("a tree that nobody asked for").into());
     }
     if nothing {

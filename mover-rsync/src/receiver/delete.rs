@@ -30,6 +30,7 @@ impl<W: Write> Generator<'_, W> {
         let path = dir.path.clone();
         let found =
             surplus(&mut self.dirs, &path, |child, path| kept.contains(&*child.name) || context.spares(child, path));
+        context.rules.check()?;
         match found {
             Ok(found) if options.delete == Delete::Delay => self.later.extend(found),
             Ok(found) => self.delete(&found)?,
@@ -52,11 +53,14 @@ impl<W: Write> Generator<'_, W> {
         if after_error || options.list_only {
             return Ok(());
         }
+        // Files of rules may have come meanwhile.
+        context.rules.forget();
         for entry in active(&list).filter(|entry| entry.is_dir() && !entry.no_content) {
             let (path, kept) = (list.path(entry), children_of(&list, entry));
             // A directory that is not there yet has nothing too much.
             let found =
                 surplus(&mut self.dirs, path, |child, path| kept.contains(&*child.name) || context.spares(child, path));
+            context.rules.check()?;
             if let Ok(found) = found {
                 self.delete(&found)?;
             }
@@ -79,6 +83,7 @@ impl<W: Write> Generator<'_, W> {
             }
         });
         self.changed |= !found.is_empty();
+        self.context.rules.check()?;
         Ok(self.out.flush_if_full()?)
     }
 
@@ -132,7 +137,7 @@ impl<W: Write> Generator<'_, W> {
 impl Context {
     /// Whether a filter rule keeps something from being deleted where the sender does not have it.
     fn spares(&self, child: &Child, path: &[u8]) -> bool {
-        self.terms.filter.protects(path, child.stat.kind() == Kind::Directory)
+        self.rules.protects(path, child.stat.kind() == Kind::Directory)
     }
 }
 
@@ -213,8 +218,8 @@ impl Deleter<'_> {
 
     /// What is in a directory, so that the last one is deleted first.
     fn below(&mut self, dir: &Surplus) -> Vec<Surplus> {
-        let filter = &self.context.terms.filter;
-        let kept = |child: &Child, path: &[u8]| filter.protects_in_deleted(path, child.stat.kind() == Kind::Directory);
+        let rules = &self.context.rules;
+        let kept = |child: &Child, path: &[u8]| rules.protects_in_deleted(path, child.stat.kind() == Kind::Directory);
         match surplus(self.dirs, &dir.path, kept) {
             Ok(mut found) => {
                 found.reverse();

@@ -154,15 +154,14 @@ impl<W: Write> Generator<'_, W> {
         let (parent, name) = self.dirs.parent(path)?;
         let mut stat = parent.stat(name)?;
         if let Some(found) = stat.filter(|stat| stat.kind() != Kind::Directory) {
-            if !self.make_room(&parent, path, found) {
+            if context.terms.options.ignore_existing || !self.make_room(&parent, path, found) {
                 return Ok(None);
             }
             stat = None;
+        } else if stat.is_none() && context.terms.options.existing {
+            return Ok(None);
         }
         let Some(stat) = stat else {
-            if context.terms.options.existing {
-                return Ok(None);
-            }
             if context.terms.options.dry_run {
                 return Ok(Some((ItemFlags::NEW | ItemFlags::LOCAL, Vec::new())));
             }
@@ -207,7 +206,10 @@ impl<W: Write> Generator<'_, W> {
     /// Does what an entry that is no directory needs.
     pub(super) fn entry(&mut self, list: &FileList, ndx: u32, entry: &Entry) -> Result<(), Fatal> {
         let context = self.context.clone();
-        let path = context.path(list.path(entry));
+        let (path, options) = (context.path(list.path(entry)), &context.terms.options);
+        if (options.existing || options.ignore_existing) && options.passes_over(self.stands(path)) {
+            return Ok(());
+        }
         if let Some(group) = entry.group {
             match self.groups.member(group, ndx) {
                 Member::Leads => {}
@@ -249,11 +251,8 @@ impl<W: Write> Generator<'_, W> {
             // Anything else is replaced when the content is complete.
             stat = None;
         }
-        let options = &self.context.terms.options;
-        if (stat.is_none() && options.existing)
-            || (stat.is_some() && options.ignore_existing)
-            || stat.is_some_and(|stat| options.update && stat.mtime.secs > entry.mtime.secs)
-        {
+        let update = self.context.terms.options.update;
+        if stat.is_some_and(|stat| update && stat.mtime.secs > entry.mtime.secs) {
             return Ok(Went::Not);
         }
         if let Some(stat) = stat

@@ -71,6 +71,8 @@ pub(super) struct Generator<'a, W: Write> {
     pub(super) context: Arc<Context>,
     events: Things<Event>,
     pub(super) out: &'a mut Mux<W>,
+    /// How much was written when last looked at, and when that was.
+    said: (u64, Instant),
     pub(super) ndx: NdxState,
     pub(super) dirs: Directories,
     pub(super) segments: VecDeque<Segment>,
@@ -99,6 +101,7 @@ impl<'a, W: Write> Generator<'a, W> {
         Self {
             context,
             events,
+            said: (out.written(), Instant::now()),
             out,
             ndx: NdxState::default(),
             dirs,
@@ -263,13 +266,28 @@ impl<'a, W: Write> Generator<'a, W> {
     /// Sends what was gathered and waits for something to happen.
     fn wait(&mut self) -> Result<(), Fatal> {
         self.out.flush()?;
-        let half = self.context.terms.options.timeout.div_ceil(2);
         // Without a limit the receiver's thread still ends with an event, and its connection has keep-alives of its own.
-        match self.events.next((half > 0).then(|| Duration::from_secs(half))) {
+        let limit = self.silence_left()?;
+        match self.events.next(limit) {
             Ok(event) => self.handle(event),
             Err(RecvTimeoutError::Timeout) => Ok(self.out.keep_alive()?),
             Err(RecvTimeoutError::Disconnected) => Err(WireError::Ended.into()),
         }
+    }
+
+    /// How long nothing needs to be said. Files may come for longer than the sender waits for a word.
+    fn silence_left(&mut self) -> Result<Option<Duration>, Fatal> {
+        let half = Duration::from_secs(self.context.terms.options.timeout.div_ceil(2));
+        if half.is_zero() {
+            return Ok(None);
+        }
+        if self.said.0 == self.out.written() && self.said.1.elapsed() >= half {
+            self.out.keep_alive()?;
+        }
+        if self.said.0 != self.out.written() {
+            self.said = (self.out.written(), Instant::now());
+        }
+        Ok(Some(half.saturating_sub(self.said.1.elapsed())))
     }
 
     fn handle(&mut self, event: Event) -> Result<(), Fatal> {

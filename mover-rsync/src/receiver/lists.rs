@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use volsync_common::path::Shown;
 
+use super::requested::Requested;
 use crate::accounts::IdMap;
 use crate::exit::Fatal;
 use crate::session::Terms;
@@ -38,7 +39,7 @@ pub(super) struct Lists {
     pub(super) form: ListOptions,
     decoder: Decoder,
     /// The only names that were asked for.
-    requested: Option<Vec<Vec<u8>>>,
+    requested: Option<Requested>,
     /// Segments that are not finished, and the directory that each one is the contents of.
     parts: VecDeque<(Arc<FileList>, Option<usize>)>,
     /// How many segments there were.
@@ -47,7 +48,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    pub(super) fn new(terms: &Terms, requested: Option<Vec<Vec<u8>>>) -> Self {
+    pub(super) fn new(terms: &Terms, requested: Option<Requested>) -> Self {
         let form = terms.list();
         let (parts, tree) = (VecDeque::new(), Vec::new());
         Self { form, decoder: Decoder::new(form), requested, parts, count: 0, tree }
@@ -82,18 +83,24 @@ impl Lists {
         self.checked(Part { list, io_error: end.io_error, dir: Some(number), size: input.taken() - before })
     }
 
-    /// A server may send nothing but what it was asked for: it could overwrite anything at the destination otherwise.
-    fn checked(&self, part: Part) -> Result<Part, Fatal> {
+    /// A server may send nothing but what it was asked for, whatever it says of that.
+    fn checked(&self, mut part: Part) -> Result<Part, Fatal> {
         let Some(requested) = &self.requested else { return Ok(part) };
-        let below = |path: &[u8], name: &Vec<u8>| {
-            path.strip_prefix(&name[..]).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        };
-        let within = |path: &[u8]| requested.iter().any(|name| below(path, name));
-        let mut paths = part.list.entries().iter().map(|entry| part.list.path(entry));
-        match paths.find(|path| !within(path)) {
-            Some(path) => Err(WireError::bad(format!("{} came, which nobody asked for", Shown(path))).into()),
-            None => Ok(part),
+        let list = &part.list;
+        let mut bare = Vec::new();
+        for (at, entry) in list.entries().iter().enumerate() {
+            let path = list.path(entry);
+            if !requested.allows(path) {
+                return Err(WireError::bad(format!("{} came, which nobody asked for", Shown(path))).into());
+            }
+            if entry.is_dir() && !requested.allows_contents(path) {
+                bare.push(at);
+            }
         }
+        for at in bare {
+            part.list.entries_mut()[at].no_content = true;
+        }
+        Ok(part)
     }
 
     /// Adds what was read, with ids as they are here.

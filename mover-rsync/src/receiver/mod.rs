@@ -22,6 +22,7 @@ mod listing;
 mod lists;
 mod place;
 mod receive;
+mod requested;
 mod specials;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use volsync_common::dest::Dest;
 use crate::accounts::IdMap;
 use crate::batch::{Batches, Things};
 use crate::exit::{ExitCode, Fatal};
+use crate::filter::{InTree, Site};
 use crate::native;
 use crate::outcome::Outcome;
 use crate::session::{Terms, farewell, give_up};
@@ -42,12 +44,14 @@ use crate::stream::{Demux, Mux};
 use crate::wire::WireError;
 use crate::wire::frame::{Message, Tag};
 use crate::wire::handshake::Side;
+use crate::wire::names;
 use asked::Asked;
 use generator::{Event, Generator};
 use lists::Lists;
 use place::Place;
 pub use place::Target;
 use receive::Receiver;
+pub use requested::Requested;
 
 /// What both threads know.
 struct Context {
@@ -67,6 +71,8 @@ struct Context {
     groups: Vec<u32>,
     asked: Asked,
     troubles: Arc<Troubles>,
+    /// The rules, with those of files that lie at the destination.
+    rules: InTree,
 }
 
 /// What went wrong so far.
@@ -100,8 +106,9 @@ impl Troubles {
 const UNTOLD_MAX: usize = 1000;
 
 impl Context {
-    fn new(terms: Terms, place: Place, ids: IdMap, troubles: Arc<Troubles>) -> Self {
+    fn new(terms: Terms, place: Place, site: Site, ids: IdMap, troubles: Arc<Troubles>) -> Self {
         Self {
+            rules: InTree::new(&terms.filter, Site { root: place.dest.clone(), ..site }),
             terms,
             dest: place.dest,
             rename: place.rename,
@@ -136,12 +143,21 @@ impl Context {
     }
 }
 
-/// Receives after the handshake; filter rules were read or sent already. `requested` are the only names that a server
-/// may send anything under, `None` when the contents of a directory were asked for, or when a client decides.
+/// What is to come.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// The only names under which a server may send anything, `None` when the contents of a directory were asked for, or
+    /// when a client decides.
+    pub requested: Option<Requested>,
+    /// Names that the sender waits for.
+    pub names: Option<Vec<Vec<u8>>>,
+}
+
+/// Receives after the handshake; filter rules were read or sent already.
 pub fn run<R: Read + Send + 'static, W: Write>(
     target: &Target,
     terms: Terms,
-    requested: Option<Vec<Vec<u8>>>,
+    wanted: Wanted,
     ids: IdMap,
     mut input: Demux<R>,
     out: &mut Mux<W>,
@@ -152,13 +168,35 @@ pub fn run<R: Read + Send + 'static, W: Write>(
     input.framed(handler(terms.side(), troubles.clone(), sender.clone()));
     // A server lists nothing before it has the filter rules.
     out.flush()?;
+    let Wanted { requested, mut names } = wanted;
+    if names.is_some() && terms.agreed.protocol < names::OLDEST {
+        return Err(
+            WireError::Incompatible("--files-from needs a peer of protocol 31 (rsync 3.1) or newer".into()).into()
+        );
+    }
     let whole = if terms.agreed.native() {
-        native::receive(target, &terms, requested.as_deref(), &ids, &mut input, out)?
+        // A sender of ours reads them all before it says anything.
+        if let Some(names) = names.take() {
+            tell_names(&names, out)?;
+        }
+        native::receive(target, &terms, requested.as_ref(), &ids, &mut input, out)?
     } else {
         None
     };
     let mut lists = Lists::new(&terms, requested);
-    let first = lists.first(&mut input)?;
+    let first = match names {
+        None => lists.first(&mut input)?,
+        Some(names) => std::thread::scope(|scope| {
+            // A stock sender lists what it has heard of and only then reads on.
+            let read = scope.spawn(|| lists.first(&mut input));
+            let told = tell_names(&names, out);
+            let read = read.join().unwrap_or_else(|_| Err(WireError::bad("a list that cannot be read").into()));
+            told.map_err(Fatal::from).and(read)
+        })?,
+    };
+    if terms.side() == Side::Client && first.list.entries().is_empty() {
+        return Ok(Outcome { io_error: first.io_error, ..Outcome::default() });
+    }
     let options = &terms.options;
     let opened = if options.list_only { Ok(Place::default()) } else { target.open(&first.list, options.dry_run) };
     let place = match opened {
@@ -169,7 +207,9 @@ pub fn run<R: Read + Send + 'static, W: Write>(
             return Err(fatal);
         }
     };
-    let context = Arc::new(Context::new(terms, place, ids, troubles));
+    // What the list does not tell of has no rules.
+    let with_root = first.list.entries().first().is_some_and(|entry| first.list.path(entry) == b".");
+    let context = Arc::new(Context::new(terms, place, target.site(with_root), ids, troubles));
     let receiver = Receiver::new(context.clone(), input, sender, lists)?;
     // It ends with the connection, or with the process after a failure.
     let thread = std::thread::Builder::new().name("receiver".into()).spawn(move || receiver.run(first));
@@ -177,6 +217,16 @@ pub fn run<R: Read + Send + 'static, W: Write>(
     let outcome = Generator::new(context, events, out).run()?;
     // The list tells only what differs.
     Ok(whole.map_or(outcome, |whole| Outcome { files: whole.files, total_size: whole.size, ..outcome }))
+}
+
+/// Tells the sender what it is to send.
+fn tell_names<W: Write>(names: &[Vec<u8>], out: &mut Mux<W>) -> Result<(), WireError> {
+    for name in names {
+        names::write(name, out.data());
+        out.flush_if_full()?;
+    }
+    names::write(b"", out.data());
+    out.flush()
 }
 
 /// Groups that files may be given to without being root; new files have the last one.

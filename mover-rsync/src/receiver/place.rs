@@ -12,6 +12,7 @@ use volsync_common::root::{Root, Strategy};
 
 use crate::directories::split;
 use crate::exit::{ExitCode, Fatal};
+use crate::filter::Site;
 use crate::wire::flist::FileList;
 
 /// What the user or client named as the destination.
@@ -59,6 +60,9 @@ impl Target {
     /// Opens the place for this list, as rsync does: a directory that is there or, with its last element, made; the new
     /// name of a file that comes alone and is not to go into a directory. With `dry_run` nothing is made.
     pub(super) fn open(&self, list: &FileList, dry_run: bool) -> Result<Place, Fatal> {
+        if list.entries().is_empty() {
+            return Ok(Place::default());
+        }
         let alone = list.entries().len() == 1 && list.entries().iter().all(|entry| !entry.is_dir());
         let failed = |error: io::Error| unusable(&self.path, ExitCode::FileIo, &error);
         match self.look().map_err(failed)? {
@@ -80,6 +84,15 @@ impl Target {
                 Ok(Place { dest, rename: Some(name.to_vec()), made: None })
             }
         }
+    }
+
+    /// Where rules look for their files. `with_root`: in the destination itself, too.
+    pub(super) fn site(&self, with_root: bool) -> Site {
+        let path = match &self.root {
+            None => self.path.clone(),
+            Some(root) => [root.as_os_str().as_bytes(), b"/", &self.path].concat(),
+        };
+        Site { root: None, path, first: b".".to_vec(), prefix: Vec::new(), with_root, above: self.root.is_none() }
     }
 
     /// The directory that is there already, if one is.

@@ -35,20 +35,6 @@ impl<W: Write> Generator<'_, W> {
             _ => options.specials,
         };
         if !wanted {
-            // What has to stay as it is in any case is not worth a word.
-            let passed_over = match (options.existing, options.ignore_existing) {
-                (false, false) => false,
-                (existing, kept) => {
-                    if self.stands(path) {
-                        kept
-                    } else {
-                        existing
-                    }
-                }
-            };
-            if passed_over {
-                return Ok(Went::Not);
-            }
             self.say(&format!("skipping non-regular file \"{}\"", Shown(path)));
             return Ok(Went::Not);
         }
@@ -66,7 +52,8 @@ impl<W: Write> Generator<'_, W> {
         }
     }
 
-    fn stands(&mut self, path: &[u8]) -> bool {
+    /// Whether there is anything at `path`.
+    pub(super) fn stands(&mut self, path: &[u8]) -> bool {
         let found = self.dirs.parent(path).and_then(|(dir, name)| dir.stat(name));
         found.is_ok_and(|found| found.is_some())
     }
@@ -100,11 +87,6 @@ impl<W: Write> Generator<'_, W> {
                 return Ok(None);
             }
             stat = None;
-        }
-        if (stat.is_none() && context.terms.options.existing)
-            || (stat.is_some() && context.terms.options.ignore_existing)
-        {
-            return Ok(None);
         }
         if !dry_run {
             self.stage_special(list, entry, path, &dir, name)?.publish()?;

@@ -10,6 +10,7 @@
 mod answer;
 mod extents;
 mod list;
+mod names;
 mod requests;
 mod source;
 
@@ -19,6 +20,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 pub(crate) use list::{kept, travelling};
+pub(crate) use names::Name;
 pub(crate) use source::Source;
 pub use source::Sources;
 
@@ -63,6 +65,10 @@ pub fn run<R: Read + Send + 'static, W: Write>(
     let thread = std::thread::Builder::new().name("requests".into()).spawn(move || requests.run());
     thread.map_err(|error| Fatal::Other(ExitCode::StartClient, format!("cannot start a thread: {error}")))?;
     let listing = list::send(sources, terms, accounts, known, out)?;
+    // A stock client ends as soon as it hears of nothing, without another word.
+    if terms.side() == Side::Server && listing.list.entries().is_empty() {
+        return Ok(Outcome { io_error: listing.io_error, ..Outcome::default() });
+    }
     let (ndx, outcome) = (NdxState::default(), Outcome::default());
     Session { terms, heard, received, ndx, outcome, deleted: None }.run(sources, listing, out)
 }

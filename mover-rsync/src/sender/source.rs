@@ -1,12 +1,17 @@
 //! What is sent: directories' contents, directories, or files.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use volsync_common::dest::{Dest, DestOptions};
 use volsync_common::path::Shown;
 
+use super::names::Name;
+use crate::args::ArgsError;
 use crate::directories::named;
 use crate::exit::{ExitCode, Fatal};
 
@@ -23,6 +28,8 @@ pub(crate) struct Source {
     pub(super) file: Option<Vec<u8>>,
     /// The directory itself does not take part, only what is in it.
     pub(super) without_root: bool,
+    /// What alone of the directory takes part.
+    pub(super) names: Option<Arc<[Name]>>,
 }
 
 impl Source {
@@ -50,9 +57,17 @@ impl Source {
                     prefix: None,
                     file: Some(name),
                     without_root: false,
+                    names: None,
                 })
             }
-            name => Ok(Self { root: open(path)?, path: path.into(), prefix: name, file: None, without_root: false }),
+            name => Ok(Self {
+                root: open(path)?,
+                path: path.into(),
+                prefix: name,
+                file: None,
+                without_root: false,
+                names: None,
+            }),
         }
     }
 
@@ -113,7 +128,7 @@ impl Sources {
         for path in paths {
             match Source::open(path) {
                 Ok(_) if all.len() == SOURCES_MAX => {
-                    return Err(Fatal::Other(ExitCode::Usage, format!("more than {SOURCES_MAX} sources")));
+                    return Err(too_many());
                 }
                 Ok(source) => all.push(source),
                 Err(fatal) => failed.push(fatal),
@@ -125,6 +140,52 @@ impl Sources {
             eprintln!("rsync: {fatal}");
         }
         alone.map_or(Ok(Self { all, incomplete }), Err)
+    }
+
+    /// What `names` lead to from the directory `from` (`--files-from`).
+    pub fn listed(from: &Path, names: &[Vec<u8>]) -> Result<Self, Fatal> {
+        if !from.is_dir() {
+            let shown = Shown(from.as_os_str().as_bytes());
+            return Err(Fatal::Other(ExitCode::FileSelect, format!("the source {shown} is no directory")));
+        }
+        let at = |base: &[u8]| if base == b"." { from.to_owned() } else { from.join(OsStr::from_bytes(base)) };
+        Self::by_name(names.iter().map(|name| Name::listed(name)), at)
+    }
+
+    /// What `paths` lead to, with the directories that lead there (`-R`).
+    pub fn relative<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, Fatal> {
+        let names = paths.into_iter().map(Name::argument).collect::<Result<Vec<_>, ArgsError>>()?;
+        Self::by_name(names, |base| OsStr::from_bytes(base).into())
+    }
+
+    /// By the directories in which names begin.
+    fn by_name(names: impl IntoIterator<Item = Name>, at: impl Fn(&[u8]) -> PathBuf) -> Result<Self, Fatal> {
+        let (mut bases, mut numbers) = (Vec::<(Vec<u8>, Vec<Name>)>::new(), HashMap::new());
+        for name in names {
+            let number = *numbers.entry(name.base.clone()).or_insert(bases.len());
+            if number == bases.len() {
+                bases.push((name.base.clone(), Vec::new()));
+            }
+            bases[number].1.push(name);
+        }
+        let (mut all, mut incomplete) = (Vec::new(), false);
+        for (base, names) in bases {
+            let path = at(&base);
+            if all.len() == SOURCES_MAX {
+                return Err(too_many());
+            }
+            match Dest::open(&path, DestOptions::default()) {
+                Ok(root) => {
+                    let names = Some(names.into());
+                    all.push(Source { root, path, prefix: None, file: None, without_root: true, names });
+                }
+                Err(error) => {
+                    eprintln!("rsync: cannot read the source {}: {error}", Shown(path.as_os_str().as_bytes()));
+                    incomplete = true;
+                }
+            }
+        }
+        Ok(Self { all, incomplete })
     }
 
     /// Leaves out the directories themselves, so that their attributes stay as they are there.
@@ -146,6 +207,10 @@ impl Sources {
     pub(crate) fn single(&self) -> Option<&Source> {
         self.all.first().filter(|_| self.all.len() == 1 && !self.incomplete)
     }
+}
+
+fn too_many() -> Fatal {
+    Fatal::Other(ExitCode::Usage, format!("more than {SOURCES_MAX} sources"))
 }
 
 #[cfg(test)]

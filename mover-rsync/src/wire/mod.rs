@@ -14,6 +14,7 @@ pub mod frame;
 pub mod handshake;
 pub mod input;
 pub mod item;
+pub mod names;
 pub mod ndx;
 pub mod output;
 pub mod stats;
