@@ -5,6 +5,7 @@
 //! certificate. The last is where webpki differs (it answers `CaUsedAsEndEntity` to a self-signed server certificate with
 //! `CA:TRUE`, the commonest private set-up), so an exact match is judged here: same bytes, valid today, right name.
 
+mod bulk;
 mod certificate;
 mod verifier;
 
@@ -19,6 +20,7 @@ use rustls::crypto::CryptoProvider;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+pub use bulk::{BulkReader, bulk_socket};
 pub use verifier::CertificateRefused;
 use verifier::{AcceptAnything, AsGoDoes, Later};
 

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use volsync_common::tls::{BulkReader, bulk_socket};
 
 use crate::admin::Admin;
 use crate::api::Api;
@@ -240,8 +241,8 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, front: Arc<Fron
     let wire = Wire::new(stream, ending.clone());
     match tls {
         None => serve(wire, front, ending).await,
-        Some(tls) => match tls.accept(wire).await {
-            Ok(stream) => serve(stream, front, ending).await,
+        Some(tls) => match tls.accept(bulk_socket(wire)).await {
+            Ok(stream) => serve(BulkReader::new(stream), front, ending).await,
             Err(error) => tracing::debug!(%error, "failed to shake hands"),
         },
     }

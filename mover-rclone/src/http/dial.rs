@@ -15,6 +15,7 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use volsync_common::proxy::{Proxies, ProxyKind, ProxyTarget};
+use volsync_common::tls::{BulkReader, bulk_socket};
 
 use super::connection::{AbsoluteForm, Connection};
 use super::error::{HttpErrorKind, Waiting};
@@ -96,8 +97,9 @@ impl Dialer {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| HttpErrorKind::Request(format!("{host:?} is not a name that TLS can verify")))?;
         let connector = TlsConnector::from(Arc::clone(&self.trust));
-        let stream = connector.connect(name, stream).await.map_err(|error| HttpErrorKind::handshake(&error))?;
-        Ok(Box::new(stream))
+        let stream =
+            connector.connect(name, bulk_socket(stream)).await.map_err(|error| HttpErrorKind::handshake(&error))?;
+        Ok(Box::new(BulkReader::new(stream)))
     }
 
     async fn tcp(&self, host: &str, port: u16, traffic: &Arc<Traffic>) -> Result<Box<dyn Stream>, HttpErrorKind> {
