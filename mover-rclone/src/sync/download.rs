@@ -1,8 +1,7 @@
 //! An object into a local file: every byte checked before the file gets its name.
 //!
 //! Small objects are collected and written in one piece. Larger ones are written and hashed as they arrive, what comes of
-//! several at a time together. The largest come in ranges side by side, each written at its place; one thread follows
-//! through the file behind the ranges that are complete and hashes what it reads there, which the page cache still has.
+//! several at a time together. The largest come in ranges side by side, each written at its place and hashed in its turn.
 
 use std::io;
 use std::ops::Range;
@@ -10,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use volsync_common::ahead::read_ahead;
+use volsync_common::budget::Reservation;
 use volsync_common::dest::{CommitMeta, Dest, Temp};
 use volsync_common::report::Transfer;
 use volsync_common::time::Timestamp;
@@ -20,6 +19,7 @@ use super::commit::{self, Arrived, Committer, Finished};
 use super::feed;
 use super::item::{Item, ItemKind};
 use super::metadata;
+use super::ordered::{self, Ordered};
 use super::parts::{Compared, Trouble};
 use super::problems::Problem;
 use super::run::Run;
@@ -35,11 +35,8 @@ const SMALL: u64 = 256 << 10;
 /// Content that is handed to the writing threads at a time; twice as much is in memory for each download.
 const WRITE: usize = 512 << 10;
 
-/// Bytes that the hash of a download in ranges reads at a time.
-const READ: usize = 1 << 20;
-
-/// Largest range of a download in ranges: small enough that the hash is never far behind.
-const RANGE: u64 = 16 << 20;
+/// Largest range of a download in ranges: as much of each stream may wait in memory to be hashed in its turn.
+const RANGE: u64 = 4 << 20;
 
 /// The largest target of a link (Linux PATH_MAX).
 const LINK_MAX: u64 = 4096;
@@ -85,6 +82,14 @@ pub(super) async fn download(
     let sealed = job.seal(temp, meta).await?;
     committer.commit(Finished { sealed, transfer, item: item.clone(), replacing, size }).await?;
     Ok(Ended::Sealed)
+}
+
+/// Where what arrives is hashed.
+enum Sum<'a> {
+    /// When it is written, which is in order.
+    Here(Hasher),
+    /// Elsewhere, together with the other ranges of the file.
+    Ordered(&'a Ordered),
 }
 
 struct Download<'a> {
@@ -141,7 +146,7 @@ impl Download<'_> {
         let memory = self.run.context.budget.reserve(2 * WRITE).await;
         let temp = self.create(meta.size).await?;
         let counted = self.run.writer.download();
-        let sum = self.write_from(&temp, &mut body, 0..meta.size, Some(Hasher::new()), transfer).await?;
+        let sum = self.write_from(&temp, &mut body, 0..meta.size, Sum::Here(Hasher::new()), transfer).await?;
         drop((memory, counted));
         if let Some(sum) = sum {
             self.verify(&meta, sum.finalize())?;
@@ -149,19 +154,31 @@ impl Download<'_> {
         Ok((temp, meta))
     }
 
-    /// Writes what comes to `place`, one piece while the next one arrives, and adds it to `sum` if there is one.
+    /// Writes what comes to `place`, one piece while the next one arrives, and has it hashed.
     async fn write_from(
         &self,
         temp: &Arc<Temp>,
         body: &mut Steady,
         place: Range<u64>,
-        mut sum: Option<Hasher>,
+        sum: Sum<'_>,
         transfer: &Transfer,
     ) -> Result<Option<Hasher>, Failed> {
         let fail = self.io("failed to write the file");
+        let (mut sum, ordered) = match sum {
+            Sum::Here(sum) => (Some(sum), None),
+            Sum::Ordered(ordered) => (None, Some(ordered)),
+        };
         let mut at = place.start;
         let mut writing: Option<Written> = None;
-        while let Some(pieces) = self.gather(body, transfer).await? {
+        loop {
+            let room = match ordered {
+                Some(ordered) => Some((ordered, ordered.room(WRITE).await)),
+                None => None,
+            };
+            let Some(pieces) = self.gather(body, transfer).await? else { break };
+            if let Some((ordered, room)) = room {
+                ordered.arrived(at, &pieces, room);
+            }
             if let Some(written) = writing.take() {
                 sum = finished(written).await.map_err(&fail)?;
             }
@@ -228,24 +245,39 @@ impl Download<'_> {
             return self.in_one(transfer).await;
         }
         let streams = usize::try_from(options.multi_thread_streams).unwrap_or(1);
-        let _memory = self.run.context.budget.reserve(2 * WRITE * streams + 2 * READ).await;
         let temp = self.create(meta.size).await?;
-        let follower = Follower::start(temp.clone(), meta.size);
+        let (ordered, _memory) = self.ordered(&temp, meta.size, streams, range).await;
         let count = meta.size.div_ceil(range);
         let mut first = Some(first);
         let jobs: Vec<_> = (0..count).map(|n| (n * range..meta.size.min((n + 1) * range), first.take())).collect();
-        let parts = jobs.into_iter().map(|(part, body)| self.part(&temp, part, body, &meta, transfer));
+        let parts = jobs.into_iter().map(|(part, body)| self.part(&temp, part, body, &meta, &ordered, transfer));
         let all: Vec<_> = parts.collect();
         stream::iter(all)
             .buffered(streams)
             .try_for_each(|end| {
-                follower.reached(end);
+                ordered.reached(end);
                 std::future::ready(Ok(()))
             })
             .await?;
-        let sum = follower.sum().await.map_err(self.io("failed to read back the file"))?;
+        let sum = ordered.sum().await.map_err(self.io("failed to read back the file"))?;
         self.verify(&meta, sum)?;
         Ok((temp, meta))
+    }
+
+    /// The hash of a download in ranges, from memory if there is room for that now, and the memory of it all.
+    async fn ordered(&self, temp: &Arc<Temp>, size: u64, streams: usize, range: u64) -> (Ordered, Reservation) {
+        let budget = &self.run.context.budget;
+        let range = usize::try_from(range).unwrap_or(usize::MAX);
+        // The last piece of a range may be short of the room it takes.
+        let waiting = streams.saturating_mul(range.saturating_add(WRITE));
+        let all = waiting.saturating_add(WRITE * streams);
+        // Other downloads need some, too; and more than the whole budget would be granted once it is free.
+        match (all <= budget.limit() / 4 * 3).then(|| budget.try_reserve(all)).flatten() {
+            Some(memory) => (Ordered::in_memory(size, waiting), memory),
+            None => {
+                (Ordered::behind(temp.clone(), size), budget.reserve(2 * WRITE * streams + 2 * ordered::READ).await)
+            }
+        }
     }
 
     /// One range, written at its place; where it ends.
@@ -255,13 +287,14 @@ impl Download<'_> {
         part: Range<u64>,
         body: Option<Steady>,
         meta: &ObjectMeta,
+        ordered: &Ordered,
         transfer: &Transfer,
     ) -> Result<u64, Failed> {
         let mut body = match body {
             Some(body) => body,
             None => self.open(Some(part.clone()), meta.etag.clone()).await?,
         };
-        self.write_from(temp, &mut body, part.clone(), None, transfer).await?;
+        self.write_from(temp, &mut body, part.clone(), Sum::Ordered(ordered), transfer).await?;
         Ok(part.end)
     }
 
@@ -315,63 +348,4 @@ async fn finished(written: Written) -> io::Result<Option<Hasher>> {
 /// Runs file work on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
-}
-
-/// Reads what is written, as far as all before it is.
-struct Behind {
-    temp: Arc<Temp>,
-    ends: std::sync::mpsc::Receiver<u64>,
-    at: u64,
-    end: u64,
-}
-
-impl Behind {
-    /// Waits for content; 0 when no more will come.
-    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at >= self.end {
-            match self.ends.recv() {
-                Ok(end) => self.end = end,
-                Err(_) => return Ok(0),
-            }
-        }
-        let len = usize::try_from(self.end - self.at).unwrap_or(buffer.len()).min(buffer.len());
-        let piece = buffer.get_mut(..len).unwrap_or_default();
-        let read = self.temp.read_at(self.at, piece)?;
-        // A hole at the end of the file reads as nothing.
-        piece.get_mut(read..).unwrap_or_default().fill(0);
-        self.at += len as u64;
-        Ok(len)
-    }
-}
-
-/// Hashes a file from its start while its ranges arrive.
-struct Follower {
-    reached: std::sync::mpsc::Sender<u64>,
-    work: tokio::task::JoinHandle<io::Result<Option<Md5>>>,
-}
-
-impl Follower {
-    fn start(temp: Arc<Temp>, size: u64) -> Self {
-        // One message a range: bounded by the number of ranges.
-        let (reached, ends) = std::sync::mpsc::channel::<u64>();
-        let work = tokio::task::spawn_blocking(move || {
-            let mut sum = Hasher::new();
-            let mut behind = Behind { temp, ends, at: 0, end: 0 };
-            let read = read_ahead(size, READ, move |buffer| behind.fill(buffer), |piece| sum.update(piece))?;
-            Ok((read == size).then(|| sum.finalize()))
-        });
-        Self { reached, work }
-    }
-
-    /// Everything before `end` is written.
-    fn reached(&self, end: u64) {
-        // The thread ends early only with an error, which `sum` tells.
-        let _ended = self.reached.send(end);
-    }
-
-    async fn sum(self) -> io::Result<Md5> {
-        drop(self.reached);
-        let sum = self.work.await.map_err(io::Error::other)??;
-        sum.ok_or_else(|| io::Error::other("the file is not complete"))
-    }
 }

@@ -15,6 +15,7 @@ mod item;
 mod merge;
 mod metadata;
 mod nesting;
+mod ordered;
 mod parts;
 mod paths;
 mod plain;
