@@ -37,6 +37,7 @@ async fn server(arguments: &Arguments, objects: PathBuf) -> anyhow::Result<Serve
     let latency = Duration::from_millis(arguments.latency_ms);
     let options = ServerOptions {
         data_dir: Some(objects),
+        spare_data: u64::MAX,
         latency,
         tls: arguments.tls,
         record: false,

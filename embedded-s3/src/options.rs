@@ -28,6 +28,9 @@ pub struct ServerOptions {
     pub identity: Option<Identity>,
     /// Keep object bytes in files here instead of in memory. The index is always in memory: nothing survives a restart.
     pub data_dir: Option<PathBuf>,
+    /// Bytes of data files that are kept when their objects go, and written again: a benchmark is not to measure where the
+    /// pages of new files come from.
+    pub spare_data: u64,
     /// Another server that speaks plain HTTP and knows the same key: it stores and answers, this one records, delays and
     /// breaks. What is said here about storing and listing means nothing then.
     pub behind: Option<SocketAddr>,
@@ -89,6 +92,7 @@ impl Default for ServerOptions {
             tls: false,
             identity: None,
             data_dir: None,
+            spare_data: 0,
             behind: None,
             latency: Duration::ZERO,
             bandwidth: None,

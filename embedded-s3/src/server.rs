@@ -50,7 +50,11 @@ impl Server {
     /// # Errors
     /// When the address cannot be taken, the data directory not made, or no certificate be made.
     pub async fn start(options: ServerOptions) -> io::Result<Self> {
-        let rules = Rules { random_etags: options.quirks.no_etag_md5, min_part_size: options.min_part_size };
+        let rules = Rules {
+            random_etags: options.quirks.no_etag_md5,
+            min_part_size: options.min_part_size,
+            spare: options.spare_data,
+        };
         let clock = Clock::default();
         clock.set_offset(options.clock_offset_s);
         let store = Arc::new(Store::new(options.data_dir.as_deref(), rules, clock.clone())?);

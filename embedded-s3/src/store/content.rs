@@ -5,13 +5,13 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -38,20 +38,21 @@ pub(crate) enum Backend {
     /// Kept in memory.
     Memory,
     /// One file per body of more than [`MIN_FILE`] bytes in this directory, named by a counter.
-    Directory { dir: PathBuf, next: AtomicU64 },
+    Directory { dir: PathBuf, next: AtomicU64, spare: Arc<Spare> },
 }
 
 impl Backend {
-    pub(crate) fn directory(dir: &Path) -> io::Result<Self> {
+    /// Files in `dir`. Up to `spare` bytes of files that nobody refers to any more are kept and written again.
+    pub(crate) fn directory(dir: &Path, spare: u64) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        Ok(Self::Directory { dir: dir.to_owned(), next: AtomicU64::new(0) })
+        Ok(Self::Directory { dir: dir.to_owned(), next: AtomicU64::new(0), spare: Arc::new(Spare::new(spare)) })
     }
 
     /// Starts a body; `expected` is the announced length in bytes, a hint only.
     pub(crate) fn writer(&self, expected: Option<u64>) -> io::Result<ContentWriter> {
         let sink = match self {
-            Self::Directory { dir, next } if expected.is_none_or(|len| len > MIN_FILE) => {
-                Sink::File(DataFile::create(dir, next)?)
+            Self::Directory { dir, next, spare } if expected.is_none_or(|len| len > MIN_FILE) => {
+                Sink::File(DataFile::take(dir, next, spare)?)
             }
             Self::Memory | Self::Directory { .. } => Sink::Memory(Vec::with_capacity(capacity(expected)?)),
         };
@@ -64,25 +65,87 @@ fn capacity(expected: Option<u64>) -> io::Result<usize> {
     usize::try_from(expected.unwrap_or(0).min(MAX_RESERVED)).map_err(io::Error::other)
 }
 
-/// A file that lives as long as someone refers to its bytes.
+/// Data files that nobody refers to.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    most: u64,
+    files: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    files: Vec<(Arc<File>, PathBuf)>,
+    bytes: u64,
+}
+
+impl Spare {
+    fn new(most: u64) -> Self {
+        Self { most, files: Mutex::default() }
+    }
+
+    fn take(&self) -> Option<(Arc<File>, PathBuf)> {
+        let mut kept = self.lock();
+        let (file, path) = kept.files.pop()?;
+        kept.bytes -= file.metadata().map_or(0, |data| data.len()).min(kept.bytes);
+        Some((file, path))
+    }
+
+    /// Keeps a file if there is room for it.
+    fn keep(&self, file: &Arc<File>, path: &Path) -> bool {
+        let Ok(len) = file.metadata().map(|data| data.len()) else { return false };
+        let mut kept = self.lock();
+        if kept.bytes.saturating_add(len) > self.most {
+            return false;
+        }
+        kept.bytes += len;
+        kept.files.push((Arc::clone(file), path.to_owned()));
+        true
+    }
+
+    // Every change under the lock is complete in itself.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        for (_, path) in &self.lock().files {
+            remove(path);
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "failed to remove a data file");
+    }
+}
+
+/// A file that lives as long as someone refers to its bytes. One that was in use before may be longer than they are.
 #[derive(Debug)]
 struct DataFile {
     file: Arc<File>,
     path: PathBuf,
+    spare: Arc<Spare>,
 }
 
 impl DataFile {
-    fn create(dir: &Path, next: &AtomicU64) -> io::Result<Self> {
+    fn take(dir: &Path, next: &AtomicU64, spare: &Arc<Spare>) -> io::Result<Self> {
+        let spare = Arc::clone(spare);
+        if let Some((file, path)) = spare.take() {
+            return Ok(Self { file, path, spare });
+        }
         let path = dir.join(format!("{:016x}.data", next.fetch_add(1, Ordering::Relaxed)));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        Ok(Self { file: Arc::new(file), path })
+        Ok(Self { file: Arc::new(file), path, spare })
     }
 }
 
 impl Drop for DataFile {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "failed to remove a data file");
+        if !self.spare.keep(&self.file, &self.path) {
+            remove(&self.path);
         }
     }
 }
@@ -104,11 +167,11 @@ impl ContentWriter {
         if let Some(md5) = &mut self.md5 {
             md5.update(chunk);
         }
-        self.len += chunk.len() as u64;
         match &mut self.sink {
             Sink::Memory(buffer) => buffer.extend_from_slice(chunk),
-            Sink::File(data) => (&*data.file).write_all(chunk)?,
+            Sink::File(data) => data.file.write_all_at(chunk, self.len)?,
         }
+        self.len += chunk.len() as u64;
         Ok(())
     }
 
@@ -228,7 +291,7 @@ impl Content {
         match self.segments.as_slice() {
             [Segment { source: Source::Memory(bytes), start: 0, .. }] => Ok(hasher.hash_bytes(bytes.clone()).await),
             [Segment { source: Source::File(data), start: 0, len }] => {
-                Ok(hasher.hash_file(Arc::clone(&data.file), *len).await?.md5)
+                Ok(hasher.hash_range(Arc::clone(&data.file), 0..*len).await?.md5)
             }
             _ => self.md5(),
         }
@@ -316,15 +379,33 @@ mod tests {
     fn contents_concat_and_slice_in_memory_and_in_files() {
         check(&Backend::Memory);
         let dir = tempfile::tempdir().unwrap();
-        check(&Backend::directory(dir.path()).unwrap());
+        check(&Backend::directory(dir.path(), 0).unwrap());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "data files outlive their contents");
+    }
+
+    #[test]
+    fn spare_files_are_written_again_and_go_with_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let count = || std::fs::read_dir(dir.path()).unwrap().count();
+        let backend = Backend::directory(dir.path(), 25).unwrap();
+        drop(written(&backend, b"a long body"));
+        assert_eq!(count(), 1);
+        let (short, _) = written(&backend, b"short");
+        assert_eq!((short.read_all().unwrap().as_ref(), count()), (b"short".as_slice(), 1));
+        // The third one finds no room.
+        let more = [written(&backend, b"a second one"), written(&backend, b"a third")];
+        assert_eq!(count(), 3);
+        drop((short, more));
+        assert_eq!(count(), 2);
+        drop(backend);
+        assert_eq!(count(), 0);
     }
 
     #[tokio::test]
     async fn a_large_body_is_hashed_when_it_is_whole() {
         let (dir, hasher) = (tempfile::tempdir().unwrap(), FileHasher::start(1).unwrap());
         let data: Vec<u8> = (0..IN_LANES + 5).map(|n| (n % 251) as u8).collect();
-        for backend in [Backend::Memory, Backend::directory(dir.path()).unwrap()] {
+        for backend in [Backend::Memory, Backend::directory(dir.path(), 0).unwrap()] {
             let mut writer = backend.writer(Some(data.len() as u64)).unwrap();
             writer.write(&data).unwrap();
             let (content, sum) = writer.finish();

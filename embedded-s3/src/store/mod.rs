@@ -116,11 +116,13 @@ pub(crate) struct Rules {
     pub(crate) random_etags: bool,
     /// Smallest part but the last, bytes.
     pub(crate) min_part_size: u64,
+    /// Bytes of data files that are kept to be written again.
+    pub(crate) spare: u64,
 }
 
 impl Store {
     pub(crate) fn new(data_dir: Option<&Path>, rules: Rules, clock: Clock) -> io::Result<Self> {
-        let backend = data_dir.map_or(Ok(Backend::Memory), Backend::directory)?;
+        let backend = data_dir.map_or(Ok(Backend::Memory), |dir| Backend::directory(dir, rules.spare))?;
         Ok(Self {
             buckets: RwLock::default(),
             backend,
