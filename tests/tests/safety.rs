@@ -261,7 +261,7 @@ fn every_byte_is_checked_before_a_file_gets_its_name() {
     // In one piece, in ranges, and small.
     let mover = || Mover::with_options(&server, options).env("RCLONE_MULTI_THREAD_CUTOFF", "32Mi");
     let whole = || mover().env("RCLONE_MULTI_THREAD_STREAMS", "1");
-    for (key, at, ways) in [("large", 7 << 20, vec![mover(), whole()]), ("d1/f1", 0, vec![mover()])] {
+    for (key, at, ways) in [("large", 3 << 20, vec![mover(), whole()]), ("d1/f1", 0, vec![mover()])] {
         for mover in ways {
             let target = plain(2);
             fs::write(target.path().join("large"), b"old").unwrap();

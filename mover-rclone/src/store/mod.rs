@@ -109,6 +109,10 @@ pub trait Source: Send + Sync {
     fn in_memory(&self) -> Option<Bytes> {
         None
     }
+    /// Whether what was read once is read again at the price of a copy, as with a local file.
+    fn is_cached(&self) -> bool {
+        false
+    }
     /// Fills `buf` from `offset` with as many calls as it takes; less means that the content ended there.
     fn read_full(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let mut done = 0;

@@ -182,6 +182,10 @@ impl Source for LazyFile {
         self.open()?.read_at(offset, buf)
     }
 
+    fn is_cached(&self) -> bool {
+        true
+    }
+
     fn sent(&self, bytes: u64) {
         self.transfer.add(bytes);
     }
