@@ -174,6 +174,21 @@ pub fn command(shell: &Shell, pair: Pair, options: &str, source: &str, destinati
     command_of(shell, pair, [&[], &[]], options, source, destination)
 }
 
+/// A [`command`] for the source `SOURCE`, for these sources instead.
+pub fn with_sources(command: &Command, sources: &[String]) -> Command {
+    let mut several = Command::new(command.get_program());
+    for word in command.get_args() {
+        match word.to_str() {
+            Some("SOURCE") => several.args(sources),
+            Some("peer:SOURCE") => several
+                .args(sources.iter().take(1).map(|path| format!("peer:{path}")))
+                .args(sources.iter().skip(1).map(|path| format!(":{path}"))),
+            _ => several.arg(word),
+        };
+    }
+    several
+}
+
 /// [`command`] with words before the program of the sender and of the receiver.
 pub fn command_of(
     shell: &Shell,

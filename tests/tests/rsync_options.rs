@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use volsync_tests::process::{Outcome, run};
-use volsync_tests::rsync::{End, PAIRS, Pair, STOCK, Shell, Way, assert_same, command, items, transfer};
+use volsync_tests::rsync::{End, PAIRS, Pair, STOCK, Shell, Way, assert_same, command, items, transfer, with_sources};
 use volsync_tests::tree::{Ignore, Tree};
 use volsync_tests::volume::{Names, Random, awkward, shell};
 
@@ -307,16 +307,7 @@ fn several_sources_go_to_one_place() {
                 );
                 let all = ["a/", "b/", "c", "single", "e"].map(|name| source.path().join(name).display().to_string());
                 let command = command(&remote, pair, options, "SOURCE", destination.path());
-                let mut several = Command::new(command.get_program());
-                for arg in command.get_args() {
-                    match arg.to_str().unwrap() {
-                        "SOURCE" => several.args(&all),
-                        "peer:SOURCE" => {
-                            several.arg(format!("peer:{}", all[0])).args(all[1..].iter().map(|path| format!(":{path}")))
-                        }
-                        other => several.arg(other),
-                    };
-                }
+                let mut several = with_sources(&command, &all);
                 volsync_tests::process::run(&mut several).success();
                 destination
             };

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 use volsync_tests::process::{Outcome, run};
-use volsync_tests::rsync::{PAIRS, Pair, STOCK, Shell, Way, command, items, transfer};
+use volsync_tests::rsync::{PAIRS, Pair, STOCK, Shell, Way, command, items, transfer, with_sources};
 use volsync_tests::tree::{Ignore, Tree};
 use volsync_tests::volume::shell;
 
@@ -166,16 +166,7 @@ fn paths_are_kept_as_by_the_real_one() {
                 let ends = ends.iter().filter(|end| !options.contains("--delete") || !end.contains("none"));
                 let all: Vec<_> = ends.map(|end| format!("{}{end}", source.path().display())).collect();
                 let command = command(&remote, pair, &format!("-aX -i {options}"), "SOURCE", destination.path());
-                let mut several = Command::new(command.get_program());
-                for arg in command.get_args() {
-                    match arg.to_str().unwrap() {
-                        "SOURCE" => several.args(&all),
-                        "peer:SOURCE" => {
-                            several.arg(format!("peer:{}", all[0])).args(all[1..].iter().map(|path| format!(":{path}")))
-                        }
-                        other => several.arg(other),
-                    };
-                }
+                let mut several = with_sources(&command, &all);
                 (volsync_tests::process::run(&mut several), destination)
             };
             hold(BOTH, &format!("{options} {ends:?}"), run);

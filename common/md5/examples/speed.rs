@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use md5::Digest as _;
-use volsync_md5::{Kernel, Md5, md5_many_with, update_both};
+use volsync_md5::{Kernel, Md5, md5_many_with};
 
 /// Bytes of each message: together they stay in the second-level cache, so that the figure is the kernel's.
 const MESSAGE: usize = 32 << 10;
@@ -23,15 +23,6 @@ fn main() {
             sum.update(message);
             black_box(sum.finalize());
         }
-    });
-    report("whole and part", 32, || {
-        let mut whole = Md5::new();
-        for message in &data {
-            let mut part = Md5::new();
-            update_both(&mut whole, &mut part, message);
-            black_box(part.finalize());
-        }
-        black_box(whole.finalize());
     });
     for kernel in Kernel::available() {
         for count in [2, 4, 8, 16, 32] {

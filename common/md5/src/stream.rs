@@ -79,24 +79,6 @@ impl Default for Md5 {
     }
 }
 
-/// Adds the same bytes to the sum of the whole object and to that of its current part.
-///
-/// While both stand at the same place within a block, as they do when parts are multiples of 64 bytes, one pass
-/// serves both at about the price of one; otherwise each is fed by itself.
-pub fn update_both(whole: &mut Md5, part: &mut Md5, data: &[u8]) {
-    if whole.used() != part.used() {
-        whole.update(data);
-        part.update(data);
-        return;
-    }
-    let left = whole.fill(data);
-    part.fill(data);
-    let (blocks, rest) = left.as_chunks();
-    Kernel::both(&mut whole.state, &mut part.state, blocks);
-    whole.keep(blocks.len(), rest);
-    part.keep(blocks.len(), rest);
-}
-
 /// The sum of one slice.
 pub fn md5(data: &[u8]) -> Digest {
     let (blocks, rest) = data.as_chunks();

@@ -38,8 +38,8 @@ const STRIDE: usize = 64 << 10;
 /// What the first pass saw.
 struct Sums {
     whole: Md5,
-    /// XXH3 of every part: takes a tenth of an MD5's time and tells as well whether a part is still the same. Empty when the
-    /// whole was known before and no pass was made.
+    /// XXH3 of every part, which tells whether a part is still the same. Empty when the whole was known before and no pass
+    /// was made.
     parts: Vec<u64>,
 }
 

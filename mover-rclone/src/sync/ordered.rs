@@ -2,7 +2,7 @@
 //!
 //! One MD5 takes the bytes in their order. What comes early waits in memory for its turn where there is room for that;
 //! else the hash follows through the file behind the ranges that are complete and reads what the page cache still has,
-//! which costs a tenth of the CPU time (`docs/performance.md`, "Down in ranges").
+//! which costs 6 to 7 % more CPU time (`docs/performance.md`, "Down in ranges").
 
 use std::collections::BTreeMap;
 use std::io;
