@@ -15,13 +15,15 @@ use volsync_tests::rclone::Rclone;
 use volsync_tests::servers::{S3Endpoint, rclone_conf, rclone_conf_with};
 
 /// Configurations that show each rule of printing.
-const CONFS: [&[u8]; 5] = [
+const CONFS: [&[u8]; 7] = [
     b"[r]\ntype = s3\nprovider = Minio\naccess_key_id = AK\nsecret_access_key = SK\ndescription = mine, \"all\"\n\
       [l]\ntype = local\n[a]\ntype = alias\nremote = r:bucket/x\n[notype]\na = b\n[b2]\ntype = b2\n[up]\ntype = S3\n",
     b"x=1\n[a]\nq=1\n`k=y`=v`x\n\"k:z\"=v\"`w\n- = auto\n-=auto2\n[b]\ntype= alias\nremote=%(type)s\n",
     b"[z]\ntype=local\n[\xc3\xa9 x]\nb=1\n[bad\x01]\ntype=s3\nk\\n=v\xff%(type)s\n  multi = `a\tb`\n",
     b"[a.b]\ntype=local\n[a]\nz=1\n",
     b"",
+    b"# of x\n\nx=1\n  ; of a \n;more\n[a]\n#of q\nq=1\n\n# of r\n\n; too\nr=2\n# of b\n[b]\n# again\n[a]\nq=3\n#r\nr=4\n# end",
+    b"# only\n",
 ];
 
 /// Remotes that cannot be opened; ours and rclone's words for each are the same.

@@ -7,7 +7,7 @@ use volsync_common::path::Shown;
 
 use super::Config;
 use super::env::Environment;
-use super::ini::names_secret;
+use super::ini::{Section, names_secret};
 use super::options::{OptionSpec, UNSUPPORTED, nearest, table};
 use super::resolve::config_variable;
 use super::value::Kind;
@@ -62,18 +62,21 @@ fn json_string(bytes: &[u8]) -> String {
     out
 }
 
-/// The whole file as rclone writes it. Comments are left out.
+/// The whole file as rclone writes it.
 pub fn show(config: &Config) -> Vec<u8> {
     if config.sections().is_empty() {
         return b"; empty config\n".to_vec();
     }
     let mut out = Vec::new();
     for name in config.sections() {
+        let section = config.section(name);
+        out.extend(section.map(Section::comment).unwrap_or_default());
         if !Config::is_default(name) {
             out.extend([b"[", name, b"]\n"].concat());
         }
         for key in config.keys(name) {
             let value = config.raw(name, key).unwrap_or_default();
+            out.extend(section.map(|section| section.comment_of(key)).unwrap_or_default());
             out.extend([&written_key(key)[..], b" = ", &written_value(value), b"\n"].concat());
         }
         out.push(b'\n');

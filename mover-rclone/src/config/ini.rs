@@ -36,12 +36,25 @@ impl std::fmt::Debug for IniError {
 pub struct Section {
     keys: Vec<(Vec<u8>, Vec<u8>)>,
     index: HashMap<Vec<u8>, usize>,
+    /// The lines before the header, and before keys that have any.
+    comment: Vec<u8>,
+    comments: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Section {
     /// The value as written, before any substitution.
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
         self.index.get(key).and_then(|at| self.keys.get(*at)).map(|(_, value)| value.as_slice())
+    }
+
+    /// The lines of comment before its header, each with its end of line.
+    pub fn comment(&self) -> &[u8] {
+        &self.comment
+    }
+
+    /// The same before a key.
+    pub fn comment_of(&self, key: &[u8]) -> &[u8] {
+        self.comments.get(key).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The keys in file order.
@@ -70,7 +83,8 @@ impl Ini {
     /// Parses a whole file.
     pub fn parse(bytes: &[u8]) -> Result<Self, IniError> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let mut reader = Reader { ini: Self::default(), section: DEFAULT_SECTION.to_vec(), unnamed: 0 };
+        let mut reader =
+            Reader { ini: Self::default(), section: DEFAULT_SECTION.to_vec(), unnamed: 0, comment: Vec::new() };
         for line in bytes.split(|b| *b == b'\n') {
             reader.line(trim(line))?;
         }
@@ -100,12 +114,18 @@ struct Reader {
     ini: Ini,
     section: Vec<u8>,
     unnamed: u64,
+    /// Lines of comment that wait for what they are about. Those at the end are about nothing.
+    comment: Vec<u8>,
 }
 
 impl Reader {
     fn line(&mut self, line: &[u8]) -> Result<(), IniError> {
         match line {
-            [] | [b'#' | b';', ..] => Ok(()),
+            [] => Ok(()),
+            [b'#' | b';', ..] => {
+                self.comment.extend([line, b"\n"].concat());
+                Ok(())
+            }
             [b'[', name @ .., b']'] => {
                 self.header(trim(name));
                 Ok(())
@@ -117,7 +137,11 @@ impl Reader {
     fn header(&mut self, name: &[u8]) {
         self.section = name.to_vec();
         self.unnamed = 0;
-        self.ini.touch(if name.is_empty() { DEFAULT_SECTION } else { name });
+        let comment = std::mem::take(&mut self.comment);
+        let section = self.ini.touch(if name.is_empty() { DEFAULT_SECTION } else { name });
+        if let Some(section) = section.filter(|_| !comment.is_empty()) {
+            section.comment = comment;
+        }
     }
 
     fn key(&mut self, line: &[u8]) -> Result<(), IniError> {
@@ -132,9 +156,13 @@ impl Reader {
         } else {
             key.to_vec()
         };
+        let comment = std::mem::take(&mut self.comment);
         if !key.is_empty()
             && let Some(section) = self.ini.touch(&self.section)
         {
+            if !comment.is_empty() {
+                section.comments.insert(key.clone(), comment);
+            }
             section.set(key, value.to_vec());
         }
         Ok(())

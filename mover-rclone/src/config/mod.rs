@@ -33,7 +33,7 @@ pub use secret::Secret;
 pub use source::ConfigSource;
 
 use encrypted::{DecryptError, Payload};
-use ini::{DEFAULT_SECTION, Ini, IniError};
+use ini::{DEFAULT_SECTION, Ini, IniError, Section};
 use password::PasswordError;
 
 /// Files larger than this are no configuration.
@@ -108,6 +108,11 @@ impl Config {
     /// The value of a key as the file has it: parents of dotted sections read, references resolved.
     pub fn stored(&self, section: &[u8], key: &[u8]) -> Option<Vec<u8>> {
         interpolate::value(&self.ini, section, key)
+    }
+
+    /// A section as it is written.
+    pub fn section(&self, name: &[u8]) -> Option<&Section> {
+        self.ini.section(name)
     }
 
     /// The value of a key as it is written, references unresolved.
