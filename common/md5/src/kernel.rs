@@ -108,6 +108,18 @@ impl Kernel {
     pub(crate) fn one(state: &mut State, blocks: &[Block]) {
         state.0 = run_same(state.0, blocks);
     }
+
+    /// The same blocks into two messages.
+    pub(crate) fn both(first: &mut State, second: &mut State, blocks: &[Block]) {
+        let mut state = [Two(0, 0); 4];
+        for ((word, one), two) in state.iter_mut().zip(first.0).zip(second.0) {
+            *word = Two(one, two);
+        }
+        let state = run_same(state, blocks);
+        for ((word, one), two) in state.iter().zip(&mut first.0).zip(&mut second.0) {
+            (*one, *two) = (word.0, word.1);
+        }
+    }
 }
 
 /// The first `count` blocks of at most `V::LANES` lanes. Lanes that are missing repeat the first one's work, which

@@ -1,10 +1,11 @@
 //! MD5 at the speed of the machine.
 //!
 //! MD5 is latency bound: each of its 64 steps waits for the one before, so one message leaves most of a core idle
-//! and independent messages can share it. Two shapes of work follow, all built on the same 64 steps, which are
+//! and independent messages can share it. Three shapes of work follow, all built on the same 64 steps, which are
 //! written once over a [`Word`](rounds::Word):
 //!
 //! * one message: [`Md5`], [`md5`];
+//! * one message and its parts of equal length: [`Parts`];
 //! * independent messages side by side in SIMD lanes: [`md5_many`] for slices in memory, [`update_many`] for streams of
 //!   which the next pieces are there, [`Lane`] and [`Kernel::advance`] for callers that read their messages.
 //!
@@ -17,6 +18,7 @@
 
 mod kernel;
 mod many;
+mod parts;
 mod portable;
 mod rounds;
 mod stream;
@@ -25,6 +27,7 @@ mod x86;
 
 pub use kernel::{Kernel, Lane, MAX_LANES};
 pub use many::{md5_many, md5_many_with, update_many, update_many_with};
+pub use parts::Parts;
 pub use stream::{Md5, Padding, md5, padding};
 
 /// The 16 bytes of an MD5 sum, in the order in which they are printed.

@@ -3,7 +3,7 @@
 use md5::Digest as _;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use volsync_md5::{Digest, Kernel, Md5, md5, md5_many, md5_many_with, update_many_with};
+use volsync_md5::{Digest, Kernel, Md5, Parts, md5, md5_many, md5_many_with, update_many_with};
 
 fn reference(data: &[u8]) -> Digest {
     md5::Md5::digest(data).into()
@@ -81,6 +81,20 @@ proptest! {
             rest = left;
         }
         prop_assert_eq!(sum.finalize(), reference(&data));
+    }
+
+    #[test]
+    fn a_whole_and_its_parts(pieces in vec(0_usize..3000, 0..12), len in 1_usize..1500, even: bool, seed: u64) {
+        let len = if even { len.next_multiple_of(64) } else { len };
+        let data = bytes(pieces.iter().sum::<usize>(), seed);
+        let (mut sums, mut rest) = (Parts::new(len as u64), &data[..]);
+        for piece in pieces {
+            let (now, later) = rest.split_at(piece);
+            sums.update(now);
+            rest = later;
+        }
+        let parts: Vec<Digest> = data.chunks(len).map(reference).collect();
+        prop_assert_eq!(sums.finalize(), (reference(&data), parts));
     }
 
     #[test]

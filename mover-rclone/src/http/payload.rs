@@ -48,7 +48,7 @@ pub struct Reading {
 
 impl Reading {
     /// Bytes of a piece; twice as much is in memory.
-    pub const PIECE: usize = 1 << 20;
+    pub const PIECE: usize = 512 << 10;
 
     /// `len` bytes from `start`.
     pub fn new(read: ReadPiece, start: u64, len: u64) -> Self {

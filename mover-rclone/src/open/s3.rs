@@ -96,7 +96,7 @@ pub(super) fn settings(remote: &Remote, options: &GlobalOptions) -> Result<S3Set
 /// Parts of one object in flight. What the user set is an upper bound. rclone's own 4, each of them in memory, leave a
 /// distant server idle; ours are sent from the file, and fall back when the server says that it is too much.
 fn upload_concurrency(o: &Options) -> Result<usize, OptionError> {
-    const UNSET: usize = 8;
+    const UNSET: usize = 16;
     let set = usize::try_from(o.int("upload_concurrency")?).unwrap_or(1);
     Ok(if o.is_given("upload_concurrency") { set } else { UNSET })
 }

@@ -1,8 +1,9 @@
-//! Writing an object in parts: one pass gives the MD5 of the whole, then parts go out side by side and each must still be
-//! what the pass saw.
+//! Writing an object in parts: one pass gives the MD5 of the whole and of each part, then parts go out side by side and each
+//! must still be what the pass saw.
 //!
-//! The server wants the MD5 of a part before its first byte. Those of a file are taken of several parts together, in SIMD
-//! lanes, while the parts before them are on their way: one after the other they take as long as the pass itself.
+//! The server wants the MD5 of a part before its first byte, and says whether what came is that. Where the whole's MD5 was
+//! known before, there is no pass: the parts' own are taken of several together, in SIMD lanes, while the parts before them
+//! are on their way.
 
 use std::fmt::Write as _;
 use std::io;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::Method;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use volsync_md5::Parts;
 
 use super::S3Store;
 use super::client::Call;
@@ -38,9 +39,8 @@ const STRIDE: usize = 64 << 10;
 /// What the first pass saw.
 struct Sums {
     whole: Md5,
-    /// XXH3 of every part, which tells whether a part is still the same. Empty when the whole was known before and no pass
-    /// was made.
-    parts: Vec<u64>,
+    /// Empty when the whole was known before and no pass was made.
+    parts: Vec<Md5>,
 }
 
 /// One part: number from 1, place, length.
@@ -49,12 +49,12 @@ struct Part {
     number: u64,
     offset: u64,
     len: u64,
-    /// What the first pass saw of it.
-    seen: Option<u64>,
+    /// Its MD5, where the first pass took it.
+    seen: Option<Md5>,
 }
 
 /// The parts of an object of `size` bytes, all but the last of `len` bytes.
-fn parts(size: u64, len: u64, seen: &[u64]) -> Vec<Part> {
+fn parts(size: u64, len: u64, seen: &[Md5]) -> Vec<Part> {
     let part = |n: u64| {
         let seen = usize::try_from(n).ok().and_then(|n| seen.get(n)).copied();
         Part { number: n + 1, offset: n * len, len: len.min(size - n * len), seen }
@@ -115,10 +115,11 @@ impl S3Store {
         self.complete(request, key, id, &done).await
     }
 
-    /// The MD5 of each of these parts, if they are read again anyway while they are sent.
+    /// The MD5 of each of these parts: from the first pass, else if they are read again anyway while they are sent.
     async fn sums_ahead(&self, request: &PutRequest<'_>, parts: &[Part]) -> Result<Vec<Option<Md5>>, StoreError> {
-        if !(request.source.is_cached() && self.client.may_stream()) {
-            return Ok(vec![None; parts.len()]);
+        let seen: Vec<_> = parts.iter().map(|part| part.seen).collect();
+        if seen.iter().all(Option::is_some) || !(request.source.is_cached() && self.client.may_stream()) {
+            return Ok(seen);
         }
         let _memory = self.memory.reserve((BATCH * STRIDE) as u64).await;
         let subject = request.path.to_string();
@@ -148,8 +149,7 @@ impl S3Store {
             (sum, call.header("content-md5", base64(&sum))?.content(request.source.clone(), part.offset, part.len))
         } else {
             let (body, sum) = read_exact(request.source.clone(), part.offset, part.len, &shown).await?;
-            let other = part.seen.is_some_and(|seen| seen != xxh3_64(&body));
-            if other || expect.is_some_and(|expect| expect != sum) {
+            if expect.is_some_and(|expect| expect != sum) {
                 return Err(changed(&shown));
             }
             let mut call = call.header("content-md5", base64(&sum))?.body(body);
@@ -230,74 +230,33 @@ fn same_etag(etag: &str, expect: &str) -> bool {
     etag.trim().trim_matches('"').eq_ignore_ascii_case(expect)
 }
 
-/// The MD5 of each part. `None`: they are not what the first pass saw, or end early.
+/// The MD5 of each part. `None`: the content ends early.
 fn side_by_side(source: &dyn Source, parts: &[Part]) -> io::Result<Option<Vec<Md5>>> {
-    let mut sums: Vec<_> = parts.iter().map(|_| (volsync_md5::Md5::new(), Xxh3::new())).collect();
+    let mut sums: Vec<_> = parts.iter().map(|_| volsync_md5::Md5::new()).collect();
     let mut buffers = vec![vec![0; STRIDE]; parts.len()];
     let longest = parts.iter().map(|part| part.len).max().unwrap_or(0);
     for at in (0..longest).step_by(STRIDE) {
-        for ((part, buffer), (_, seen)) in parts.iter().zip(&mut buffers).zip(&mut sums) {
+        for (part, buffer) in parts.iter().zip(&mut buffers) {
             buffer.resize(usize::try_from(part.len.saturating_sub(at)).unwrap_or(STRIDE).min(STRIDE), 0);
             if source.read_full(part.offset + at, buffer)? < buffer.len() {
                 return Ok(None);
             }
-            if part.seen.is_some() {
-                seen.update(buffer);
-            }
         }
-        let work = sums.iter_mut().zip(&buffers).map(|((sum, _), buffer)| (sum, std::slice::from_ref(buffer)));
+        let work = sums.iter_mut().zip(&buffers).map(|(sum, buffer)| (sum, std::slice::from_ref(buffer)));
         volsync_md5::update_many(&mut work.collect::<Vec<_>>());
     }
-    let same = parts.iter().zip(&sums).all(|(part, (_, seen))| part.seen.is_none_or(|expect| expect == seen.digest()));
-    Ok(same.then(|| sums.into_iter().map(|(sum, _)| sum.finalize()).collect()))
-}
-
-/// The sums of a pass under way.
-struct Summing {
-    whole: volsync_md5::Md5,
-    current: Xxh3,
-    /// Length of a part, and what the current one still lacks.
-    part: u64,
-    left: u64,
-    parts: Vec<u64>,
-}
-
-impl Summing {
-    fn new(part: u64) -> Self {
-        Self { whole: volsync_md5::Md5::new(), current: Xxh3::new(), part, left: part, parts: Vec::new() }
-    }
-
-    fn add(&mut self, mut piece: &[u8]) {
-        self.whole.update(piece);
-        while !piece.is_empty() {
-            let (now, later) = piece.split_at(usize::try_from(self.left).unwrap_or(piece.len()).min(piece.len()));
-            self.current.update(now);
-            self.left -= now.len() as u64;
-            if self.left == 0 {
-                self.parts.push(self.current.digest());
-                self.current.reset();
-                self.left = self.part;
-            }
-            piece = later;
-        }
-    }
-
-    fn finish(mut self) -> Sums {
-        if self.left < self.part {
-            self.parts.push(self.current.digest());
-        }
-        Sums { whole: self.whole.finalize(), parts: self.parts }
-    }
+    Ok(Some(sums.into_iter().map(volsync_md5::Md5::finalize).collect()))
 }
 
 /// One pass over the file.
 async fn sums(source: Arc<dyn Source>, size: u64, part: u64, subject: &str) -> Result<Sums, StoreError> {
     let pass = move || {
-        let mut sums = Summing::new(part);
-        let read = each_piece(&*source, |piece| sums.add(piece))?;
-        Ok((read == size).then(|| sums.finish()))
+        let mut sums = Parts::new(part);
+        let read = each_piece(&*source, |piece| sums.update(piece))?;
+        Ok((read == size).then(|| sums.finalize()))
     };
-    blocking(subject, pass).await?.ok_or_else(|| changed(subject))
+    let (whole, parts) = blocking(subject, pass).await?.ok_or_else(|| changed(subject))?;
+    Ok(Sums { whole, parts })
 }
 
 #[cfg(test)]
@@ -309,36 +268,13 @@ mod tests {
     }
 
     #[test]
-    fn sums_do_not_depend_on_pieces() {
-        let content = content(1000);
-        for part in [1, 7, 64, 250, 999, 1000, 5000] {
-            let expect: Vec<u64> = content.chunks(part).map(xxh3_64).collect();
-            for piece in [1, 63, 64, 300, 1000] {
-                let mut sums = Summing::new(part as u64);
-                content.chunks(piece).for_each(|piece| sums.add(piece));
-                let sums = sums.finish();
-                assert!(sums.whole == volsync_md5::md5(&content) && sums.parts == expect, "{part} {piece}");
-            }
-        }
-    }
-
-    #[test]
-    fn parts_that_are_not_what_the_pass_saw_have_no_sums() {
+    fn the_sums_of_parts_need_no_pass_over_the_whole() {
         let len = 2 * STRIDE + 5;
         let content = content(u32::try_from(3 * len + 9).unwrap());
         let expect: Vec<Md5> = content.chunks(len).map(volsync_md5::md5).collect();
-        let seen: Vec<u64> = content.chunks(len).map(xxh3_64).collect();
-        let sums = |content: &[u8], seen: &[u64], size: usize| {
-            side_by_side(&Memory(content.to_vec()), &parts(size as u64, len as u64, seen)).unwrap()
-        };
-        assert_eq!(sums(&content, &seen, content.len()), Some(expect.clone()));
-        assert_eq!(sums(&content, &[], content.len()), Some(expect));
-        for at in [0, len, content.len() - 1] {
-            let mut torn = content.clone();
-            torn[at] ^= 1;
-            assert_eq!(sums(&torn, &seen, content.len()), None, "{at}");
-        }
-        assert_eq!(sums(&content, &[], content.len() + 1), None, "it shrank");
+        let sums = |size: usize| side_by_side(&Memory(content.clone()), &parts(size as u64, len as u64, &[])).unwrap();
+        assert_eq!(sums(content.len()), Some(expect));
+        assert_eq!(sums(content.len() + 1), None, "it shrank");
     }
 
     struct Memory(Vec<u8>);

@@ -32,7 +32,8 @@ use crate::store::{Md5, ObjectMeta, Store};
 /// Objects up to this size are collected before they are written.
 const SMALL: u64 = 256 << 10;
 
-/// Content that is handed to the writing threads at a time; twice as much is in memory for each download.
+/// Content that is handed to the writing threads at a time. Twice as much is in memory for each download, and about as much
+/// again where its connection buffers.
 const WRITE: usize = 512 << 10;
 
 /// Largest range of a download in ranges: as much of each stream may wait in memory to be hashed in its turn.
@@ -141,9 +142,9 @@ impl Download<'_> {
     }
 
     async fn in_one(&self, transfer: &Transfer) -> Result<(Arc<Temp>, ObjectMeta), Failed> {
+        let memory = self.run.context.budget.reserve(3 * WRITE).await;
         let mut body = self.open(None, None).await?;
         let meta = body.meta.clone();
-        let memory = self.run.context.budget.reserve(2 * WRITE).await;
         let temp = self.create(meta.size).await?;
         let counted = self.run.writer.download();
         let sum = self.write_from(&temp, &mut body, 0..meta.size, Sum::Here(Hasher::new()), transfer).await?;
