@@ -43,6 +43,7 @@ const SCHEDULES: usize = 1000;
 
 fn main() {
     let count: usize = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(10_000);
+    let upstream = std::env::args().any(|word| word == "--upstream");
     let cluster = Cluster::start();
     let plain = cluster.plain();
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -54,7 +55,7 @@ fn main() {
         println!("{count} sources made in {:.0} s", begun.elapsed().as_secs_f64());
 
         let before = versions(&client).await;
-        let controller = cluster.controller();
+        let controller = if upstream { cluster.upstream() } else { cluster.controller() };
         settle(controller.id());
         println!("memory: {} MiB, at most {} MiB", memory(controller.id(), "VmRSS"), memory(controller.id(), "VmHWM"));
         println!(

@@ -22,7 +22,7 @@ pub struct MoverOptions {
     /// Resources of the mover's container.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = terse)]
-    pub mover_resources: Option<ResourceRequirements>,
+    pub mover_resources: Option<Box<ResourceRequirements>>,
     /// Tolerations of the mover's pod. Upstream has this field since September 2026.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = terse)]
@@ -36,11 +36,11 @@ pub struct PodOptions {
     /// Security context of the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = terse)]
-    pub mover_security_context: Option<PodSecurityContext>,
+    pub mover_security_context: Option<Box<PodSecurityContext>>,
     /// Where the pod may run.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = terse)]
-    pub mover_affinity: Option<Affinity>,
+    pub mover_affinity: Option<Box<Affinity>>,
     /// More volumes, mounted below `/mnt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mover_volumes: Option<Vec<MoverVolume>>,

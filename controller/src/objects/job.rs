@@ -93,8 +93,11 @@ impl JobFrame<'_> {
         PodSpec {
             restart_policy: Some("Never".to_owned()),
             service_account_name: Some(self.account.to_owned()),
-            security_context: mover.pod.and_then(|pod| pod.mover_security_context.clone()).map(quick_ownership),
-            affinity: mover.pod.and_then(|pod| pod.mover_affinity.clone()),
+            security_context: mover
+                .pod
+                .and_then(|pod| pod.mover_security_context.as_deref().cloned())
+                .map(quick_ownership),
+            affinity: mover.pod.and_then(|pod| pod.mover_affinity.as_deref().cloned()),
             node_selector: self.placement.node_selector.clone(),
             tolerations: (!tolerations.is_empty()).then_some(tolerations),
             volumes: Some(mover.all_volumes().map(|mounted| mounted.volume).collect()),
@@ -114,7 +117,7 @@ impl Mover<'_> {
             image: Some(self.image.to_owned()),
             command: Some(["/bin/bash", "-c", self.script].map(str::to_owned).to_vec()),
             env: Some(self.environment.clone()),
-            resources: Some(self.options.mover_resources.clone().unwrap_or_default()),
+            resources: Some(self.options.mover_resources.as_deref().cloned().unwrap_or_default()),
             security_context: Some(security(self.capabilities, self.root)),
             volume_mounts: Some(mounts.into_iter().flatten().collect()),
             volume_devices: (!devices.is_empty()).then_some(devices),

@@ -225,11 +225,11 @@ fn what_users_want_of_a_pod_is_done() {
             mover_service_account: None,
         },
         pod: PodOptions {
-            mover_security_context: Some(PodSecurityContext {
+            mover_security_context: Some(Box::new(PodSecurityContext {
                 run_as_user: Some(7),
                 fs_group: Some(8),
                 ..PodSecurityContext::default()
-            }),
+            })),
             mover_affinity: serde_json::from_value(json!({ "nodeAffinity": {} })).unwrap(),
             mover_volumes: Some(vec![
                 volume("a/b", json!({ "nfs": { "server": "n", "path": "/p" } })),
@@ -272,7 +272,7 @@ fn a_group_policy_of_the_users_own_stays() {
         ..PodSecurityContext::default()
     };
     let case = RcloneCase {
-        pod: PodOptions { mover_security_context: Some(context), ..PodOptions::default() },
+        pod: PodOptions { mover_security_context: Some(Box::new(context)), ..PodOptions::default() },
         ..RcloneCase::default()
     };
     let job = case.job(&frame(&Placement::default()));

@@ -67,7 +67,11 @@ pub(crate) fn end(namespace: &Namespace<'_>, mover: &Mover) -> String {
 }
 
 fn completed(namespace: &Namespace<'_>, object: &str) -> Value {
-    namespace.wait_until(object, ".status.lastManualSync", "once");
+    completed_with(namespace, object, "once")
+}
+
+fn completed_with(namespace: &Namespace<'_>, object: &str, tag: &str) -> Value {
+    namespace.wait_until(object, ".status.lastManualSync", tag);
     let status = namespace.get(object)["status"].clone();
     assert_eq!(status["latestMoverStatus"]["result"], "Successful", "{status}");
     status
@@ -84,7 +88,23 @@ pub(crate) fn copy_all(namespace: &Namespace<'_>, seed: u64) {
 fn a_volume_goes_from_claim_to_claim_over_ssh() {
     let cluster = Cluster::take();
     operator::ours(&cluster);
-    copy_all(&cluster.privileged_namespace("rsync"), 5);
+    let namespace = cluster.privileged_namespace("rsync");
+    copy_all(&namespace, 5);
+
+    // Once more: what has changed by then, in another snapshot, and the first goes.
+    let first = namespace.names("volumesnapshots");
+    std::fs::write(namespace.volume("data").join("changes"), "second").unwrap();
+    for object in [DESTINATION, SOURCE] {
+        namespace.kubectl(&["patch", object, "--type=merge", "-p", r#"{"spec":{"trigger":{"manual":"second"}}}"#]);
+    }
+    completed_with(&namespace, SOURCE, "second");
+    let second = image(&completed_with(&namespace, DESTINATION, "second"));
+    let restored = namespace.claim("restored-second", &from_snapshot(&second));
+    assert_same(&namespace.volume("data"), &restored, NO_XATTRS);
+    for name in first {
+        assert_ne!(name, second);
+        namespace.wait_until_gone(&format!("volumesnapshot/{name}"));
+    }
 }
 
 #[test]
