@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
+        batch::v1::Job,
         core::v1::{PersistentVolumeClaim, Secret, Service, ServiceAccount},
         rbac::v1::{Role, RoleBinding},
     },
@@ -20,6 +21,7 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+    runtime::{WatchStreamExt, watcher},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -41,9 +43,12 @@ const CHANGES: usize = 200;
 /// Schedules that fire at the same minute.
 const SCHEDULES: usize = 1000;
 
+/// The limit on transfers, if there is one.
+const LIMIT: usize = 50;
+
 fn main() {
     let count: usize = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(10_000);
-    let upstream = std::env::args().any(|word| word == "--upstream");
+    let [upstream, limit] = ["--upstream", "--limit"].map(|flag| std::env::args().any(|word| word == flag));
     let cluster = Cluster::start();
     let plain = cluster.plain();
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -55,7 +60,16 @@ fn main() {
         println!("{count} sources made in {:.0} s", begun.elapsed().as_secs_f64());
 
         let before = versions(&client).await;
-        let controller = if upstream { cluster.upstream() } else { cluster.controller() };
+        let limited = format!("--max-concurrent-transfers={LIMIT}");
+        let controller = if upstream {
+            cluster.upstream()
+        } else if limit {
+            // Otherwise nothing ends: under a limit that would be the end.
+            tokio::spawn(succeed(client.clone()));
+            cluster.controller_with("controller", &[&limited])
+        } else {
+            cluster.controller()
+        };
         settle(controller.id());
         println!("memory: {} MiB, at most {} MiB", memory(controller.id(), "VmRSS"), memory(controller.id(), "VmHWM"));
         println!(
@@ -76,8 +90,9 @@ fn main() {
             of(100)
         );
 
-        let late = schedules(&client, SCHEDULES.min(count / 2), count).await;
+        let (late, most) = schedules(&client, SCHEDULES.min(count / 2), count).await;
         println!("{} schedules of one minute have all started {late:.1} s after it", SCHEDULES.min(count / 2));
+        println!("syncs seen to run at the same time: at most {most}");
         println!("memory: {} MiB, at most {} MiB", memory(controller.id(), "VmRSS"), memory(controller.id(), "VmHWM"));
     });
 }
@@ -183,8 +198,28 @@ async fn change(client: &Client, name: &str) -> Duration {
     panic!("{name} did not start");
 }
 
-/// Gives this many sources a schedule of the next minute, and the seconds after the minute at which the last of them started.
-async fn schedules(client: &Client, many: usize, count: usize) -> f64 {
+/// Lets every Job succeed as soon as it is there.
+async fn succeed(client: Client) {
+    let jobs = Api::<Job>::namespaced(client, NAMESPACE);
+    let made = watcher(jobs.clone(), watcher::Config::default()).default_backoff().applied_objects();
+    let ended = json!({ "status": { "succeeded": 1 } });
+    made.try_for_each_concurrent(AT_A_TIME, |job| {
+        let (jobs, ended) = (&jobs, &ended);
+        async move {
+            if job.status.and_then(|status| status.succeeded).is_none() {
+                // May be gone by now.
+                _ = jobs.patch_status(&job.metadata.name.unwrap(), &PatchParams::default(), &Patch::Merge(ended)).await;
+            }
+            Ok(())
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// Gives this many sources a schedule of the next minute, and the seconds after the minute at which the last of them started;
+/// and how many ran at a time.
+async fn schedules(client: &Client, many: usize, count: usize) -> (f64, usize) {
     let sources = Api::<ReplicationSource>::namespaced(client.clone(), NAMESPACE);
     // Those that were timed are in the midst of a sync: these lie between them.
     let step = (count / CHANGES).max(2);
@@ -202,28 +237,27 @@ async fn schedules(client: &Client, many: usize, count: usize) -> f64 {
             sources.patch(name, &PatchParams::default(), &Patch::Merge(&trigger)).await.unwrap();
         })
         .await;
+    // Of a sync that has ended the start is known by its end.
     let started = |source: &ReplicationSource| {
-        let sync = source.status.as_ref().map(|status| &status.sync);
-        sync.is_some_and(|sync| sync.last_sync_start_time.as_ref().is_some_and(|start| start.0.as_second() >= minute))
+        let sync = &source.status.as_ref()?.sync;
+        let start = sync.last_sync_start_time.as_ref().or(sync.last_sync_time.as_ref())?.0.as_second();
+        (start >= minute).then_some(start)
     };
+    let runs = |source: &&ReplicationSource| {
+        source.status.as_ref().is_some_and(|status| status.sync.last_sync_start_time.is_some())
+    };
+    let mut most = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let all = sources.list(&ListParams::default()).await.unwrap();
-        let now = Timestamp::now().as_second();
-        if all.items.iter().filter(|one| started(one)).count() >= many {
+        most = most.max(all.items.iter().filter(runs).count());
+        let starts: Vec<i64> = all.items.iter().filter_map(started).collect();
+        if starts.len() >= many {
             // Starts are kept in whole seconds.
-            let last = all
-                .items
-                .iter()
-                .filter(|one| started(one))
-                .filter_map(|one| {
-                    one.status.as_ref()?.sync.last_sync_start_time.as_ref().map(|start| start.0.as_second())
-                })
-                .max();
-            #[allow(clippy::cast_precision_loss, reason = "seconds of a minute")]
-            return (last.unwrap() + 1 - minute) as f64;
+            #[allow(clippy::cast_precision_loss, reason = "seconds of some minutes")]
+            return ((starts.iter().max().unwrap() + 1 - minute) as f64, most);
         }
-        assert!(now < minute + 120, "not all schedules have started");
+        assert!(Timestamp::now().as_second() < minute + 300, "not all schedules have started");
     }
 }
 

@@ -50,10 +50,12 @@ fn main() -> Result<()> {
     }
 }
 
+/// One thread does it all, but for making keys: what is waited for are networks, and a second thread would have the allocator
+/// keep memory of its own for it.
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start threads")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start threads")?;
     runtime.block_on(work)
 }
 

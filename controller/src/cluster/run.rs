@@ -23,10 +23,13 @@ use crate::{
     settings::Settings,
 };
 use futures_util::{StreamExt, stream};
-use k8s_openapi::api::{
-    batch::v1::Job,
-    core::v1::{PersistentVolumeClaim, Secret, Service, ServiceAccount},
-    rbac::v1::{Role, RoleBinding},
+use k8s_openapi::{
+    api::{
+        batch::v1::Job,
+        core::v1::{PersistentVolumeClaim, Secret, Service, ServiceAccount},
+        rbac::v1::{Role, RoleBinding},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -55,8 +58,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Reconciles at a time, of each kind. Upstream's value.
-const CONCURRENCY: u16 = 100;
+/// Reconciles at a time, of each kind: as many connections are kept to the API server, which does not answer more of them
+/// sooner.
+const CONCURRENCY: u16 = 32;
 
 /// How many replications can be woken at a time. Others are looked at within a minute.
 const WOKEN: usize = 1024;
@@ -274,8 +278,7 @@ async fn watch<K: Replicated>(
     let config = controller::Config::default().concurrency(CONCURRENCY);
     // Also what is deleted, to be forgotten.
     let (store, writer) = reflector::store();
-    // Who wrote which field is longer than what was written, and of no use here.
-    let all = events(all, watcher::Config::default()).modify(|replication| replication.metadata.managed_fields = None);
+    let all = events(all, watcher::Config::default()).modify(|replication| forget_history(&mut replication.metadata));
     let changes = reflector(writer, all).touched_objects();
     let mut controller = Controller::for_stream(changes, store)
         .with_config(config)
@@ -312,6 +315,14 @@ async fn watch<K: Replicated>(
             }
         })
         .await;
+}
+
+/// Who wrote which field, and what was written before: longer than what was written, and of no use here.
+fn forget_history(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
 }
 
 /// Looks again when what is owned changes. All that is asked for of it is whose it is.
