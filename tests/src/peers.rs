@@ -42,6 +42,11 @@ pub fn upstream() -> PathBuf {
     pinned("volsync")
 }
 
+/// Upstream's plug-in for kubectl, built from `tests/peers/volsync`.
+pub fn kubectl_plugin() -> PathBuf {
+    pinned("kubectl-volsync")
+}
+
 /// Upstream's chart.
 pub fn upstream_chart() -> PathBuf {
     home(&cache(), "volsync").join("chart")

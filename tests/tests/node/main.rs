@@ -12,6 +12,8 @@ mod replication;
 mod guide;
 mod kills;
 mod metrics;
+mod plugin;
+mod populator;
 mod rclone;
 mod rsync;
 mod upstream;

@@ -23,16 +23,41 @@ pub(crate) struct Mover {
     end: &'static str,
     /// The source's Job.
     pub(crate) job: &'static str,
+    /// What the names of both replications end in.
+    suffix: &'static str,
 }
 
-pub(crate) const SSH: Mover =
-    Mover { field: "rsync", secret: "sshKeys", end: "Rsync completed in", job: "job/volsync-rsync-src-source" };
+pub(crate) const SSH: Mover = Mover {
+    field: "rsync",
+    secret: "sshKeys",
+    end: "Rsync completed in",
+    job: "job/volsync-rsync-src-source",
+    suffix: "",
+};
 pub(crate) const TLS: Mover = Mover {
     field: "rsyncTLS",
     secret: "keySecret",
     end: "rsync completed in",
     job: "job/volsync-rsync-tls-src-source",
+    suffix: "",
 };
+
+/// Longer than any name of a Service or a Job may be.
+const LONG: &str = "-whose-name-is-as-long-as-those-that-people-make-up-of-several-others";
+
+impl Mover {
+    /// `kubectl`'s name of one end.
+    fn object(&self, end: &str) -> String {
+        format!("{end}{}", self.suffix)
+    }
+
+    /// An end under the name that it has here.
+    fn named(&self, mut replication: Value) -> Value {
+        let name = self.object(replication["metadata"]["name"].as_str().unwrap());
+        replication["metadata"]["name"] = json!(name);
+        replication
+    }
+}
 
 /// Copies the claim `data`, and gives a claim with what has arrived.
 pub(crate) fn copy(namespace: &Namespace<'_>, mover: &Mover, options: &Value) -> std::path::PathBuf {
@@ -49,28 +74,25 @@ fn copied(namespace: &Namespace<'_>, mover: &Mover, options: &Value, receiving: 
 /// both. Besides the options of both there are those of the source and of the destination alone.
 pub(crate) fn begin(namespace: &Namespace<'_>, mover: &Mover, options: &Value, [sending, receiving]: [&Value; 2]) {
     let trigger = json!({ "manual": "once" });
-    namespace.apply(&destination(mover.field, &trigger, &merged(options, receiving)));
-    let secret = namespace.wait_for(DESTINATION, &format!(".status.{}.{}", mover.field, mover.secret));
-    let address = namespace.wait_for(DESTINATION, &format!(".status.{}.address", mover.field));
+    let object = mover.object(DESTINATION);
+    namespace.apply(&mover.named(destination(mover.field, &trigger, &merged(options, receiving))));
+    let secret = namespace.wait_for(&object, &format!(".status.{}.{}", mover.field, mover.secret));
+    let address = namespace.wait_for(&object, &format!(".status.{}.address", mover.field));
     let mut options = merged(options, sending);
     options[mover.secret] = json!(secret);
     options["address"] = json!(address);
-    namespace.apply(&source(mover.field, &trigger, &options));
+    namespace.apply(&mover.named(source(mover.field, &trigger, &options)));
 }
 
 /// Waits for what was begun, and gives the name of the snapshot with what has arrived.
 pub(crate) fn end(namespace: &Namespace<'_>, mover: &Mover) -> String {
-    let sent = completed(namespace, SOURCE);
+    let sent = completed(namespace, &mover.object(SOURCE), "once");
     let logs = sent["latestMoverStatus"]["logs"].as_str().unwrap_or_default();
     assert!(logs.contains(mover.end), "{logs:?}");
-    image(&completed(namespace, DESTINATION))
+    image(&completed(namespace, &mover.object(DESTINATION), "once"))
 }
 
-fn completed(namespace: &Namespace<'_>, object: &str) -> Value {
-    completed_with(namespace, object, "once")
-}
-
-fn completed_with(namespace: &Namespace<'_>, object: &str, tag: &str) -> Value {
+fn completed(namespace: &Namespace<'_>, object: &str, tag: &str) -> Value {
     namespace.wait_until(object, ".status.lastManualSync", tag);
     let status = namespace.get(object)["status"].clone();
     assert_eq!(status["latestMoverStatus"]["result"], "Successful", "{status}");
@@ -97,8 +119,8 @@ fn a_volume_goes_from_claim_to_claim_over_ssh() {
     for object in [DESTINATION, SOURCE] {
         namespace.kubectl(&["patch", object, "--type=merge", "-p", r#"{"spec":{"trigger":{"manual":"second"}}}"#]);
     }
-    completed_with(&namespace, SOURCE, "second");
-    let second = image(&completed_with(&namespace, DESTINATION, "second"));
+    completed(&namespace, SOURCE, "second");
+    let second = image(&completed(&namespace, DESTINATION, "second"));
     let restored = namespace.claim("restored-second", &from_snapshot(&second));
     assert_same(&namespace.volume("data"), &restored, NO_XATTRS);
     for name in first {
@@ -123,11 +145,8 @@ fn a_volume_goes_over_tls_where_nobody_may_be_root() {
     Tree::of(&data).assert_same(&Tree::of(&restored), Ignore::ALL_BUT_CONTENT);
 }
 
-#[test]
-fn a_block_volume_goes_over_tls() {
-    let cluster = Cluster::take();
-    operator::ours(&cluster);
-    let namespace = cluster.privileged_namespace("block");
+/// Copies a claim without a file system.
+fn copy_blocks(namespace: &Namespace<'_>, mover: &Mover) {
     let claim = |name: &str, source: &Value| {
         namespace.apply(&json!({
             "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": name },
@@ -147,7 +166,22 @@ fn a_block_volume_goes_over_tls() {
     }
     device.sync_all().unwrap();
     let receiving = json!({ "volumeMode": "Block", "capacity": "16Mi" });
-    let image = copied(&namespace, &Mover { end: "diskrsync completed in", ..TLS }, &json!({}), &receiving);
-    let restored = claim("restored", &from_snapshot(&image));
+    let restored = claim("restored", &from_snapshot(&copied(namespace, mover, &json!({}), &receiving)));
     assert!(std::fs::read(&data).unwrap() == std::fs::read(&restored).unwrap(), "the volumes differ");
+}
+
+#[test]
+fn a_block_volume_goes_over_tls() {
+    let cluster = Cluster::take();
+    operator::ours(&cluster);
+    copy_blocks(&cluster.privileged_namespace("block"), &Mover { end: "diskrsync completed in", ..TLS });
+}
+
+#[test]
+fn a_block_volume_goes_over_ssh_between_ends_of_long_names() {
+    let cluster = Cluster::take();
+    operator::ours(&cluster);
+    let namespace = cluster.privileged_namespace("block-ssh");
+    copy_blocks(&namespace, &Mover { suffix: LONG, ..SSH });
+    assert!(namespace.names("jobs,services").iter().all(|name| name.len() <= 63));
 }
