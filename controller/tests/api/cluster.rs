@@ -238,6 +238,18 @@ impl Cluster {
         self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", PATIENCE]);
     }
 
+    /// Installs upstream's definitions of the custom resources in place of ours.
+    pub(crate) fn install_upstreams_definitions(&self) {
+        for kind in ["replicationsources", "replicationdestinations"] {
+            let template = peer("volsync").join(format!("../chart/templates/volsync.backube_{kind}.yaml"));
+            let template = fs::read_to_string(template).unwrap();
+            let plain: Vec<&str> = template.lines().filter(|line| !line.starts_with("{{")).collect();
+            let file = self.dir.path().join(format!("{kind}.yaml"));
+            fs::write(&file, plain.join("\n")).unwrap();
+            self.kubectl(&["replace", "-f", file.to_str().unwrap()]);
+        }
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("kubectl"));
         command
@@ -384,9 +396,14 @@ impl Cluster {
 
     /// One that reaches the API server through this port, over plain HTTP.
     pub(crate) fn controller_through(&self, port: u16) -> Running {
+        self.controller_with("through", &[&self.through(port)])
+    }
+
+    /// The argument that leads a controller through this port.
+    pub(crate) fn through(&self, port: u16) -> String {
         let file = self.dir.path().join("through.kubeconfig");
         fs::write(&file, kubeconfig(&format!("http://127.0.0.1:{port}"), "test").to_string()).unwrap();
-        self.controller_with("through", &[&format!("--kubeconfig={}", file.display())])
+        format!("--kubeconfig={}", file.display())
     }
 
     /// Upstream's controller, with the same settings.

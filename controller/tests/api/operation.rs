@@ -1,6 +1,6 @@
 //! Several controllers, limits, copy triggers, and what is told to operators.
 
-use crate::{MESSAGE, REASON, SOURCE, bind, cluster::Cluster, prepare, replication, source, succeed};
+use crate::{MESSAGE, REASON, SOURCE, bind, cluster::Cluster, prepare, proxy::Proxy, replication, source, succeed};
 use serde_json::{Value, json};
 use std::{
     process::Command,
@@ -242,4 +242,68 @@ fn metrics_are_for_those_who_may_read_them() {
         assert!(start.elapsed() < Duration::from_secs(20));
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// What the log of a mover of rclone says on its way.
+const HALFWAY: &str = "Transferred:   \t    1 MiB / 2 MiB, 50%, 1 MiB/s, ETA 1s\n";
+
+/// A replication whose mover runs and says how far it is, and whose definitions may have no place for that.
+fn run_halfway(cluster: &Cluster, name: &str) {
+    let mut running = source(&json!({ "manual": "one" }));
+    running["metadata"]["name"] = json!(name);
+    running["spec"]["rclone"]["copyMethod"] = json!("Direct");
+    cluster.create(&running);
+    let job = format!("volsync-rclone-src-{name}");
+    cluster.wait_for(&format!("job/{job}"));
+    cluster.create(&json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": job, "labels": { "job-name": job } },
+        "spec": { "containers": [{ "name": "mover", "image": "mover:1" }] },
+    }));
+    cluster.patch_status(&format!("job/{job}"), &json!({ "active": 1, "ready": 1 }));
+}
+
+#[test]
+fn how_far_a_mover_is_stays_out_of_statuses_that_have_no_place_for_it() {
+    let cluster = Cluster::start();
+    prepare(&cluster);
+    let plain = cluster.plain();
+    let proxy = Proxy::start(plain.port);
+    proxy.log(HALFWAY);
+    let [port] = crate::cluster::free_ports();
+    let start = || {
+        let metrics = format!("--metrics-bind-address=127.0.0.1:{port}");
+        let open = ["--metrics-secure=false", "--metrics-require-rbac=false"];
+        cluster.controller_with("controller", &[&cluster.through(proxy.port), &metrics, open[0], open[1]])
+    };
+    let progress = ".status.latestMoverStatus.progress";
+    let controller = start();
+    run_halfway(&cluster, "told");
+    cluster.wait_until("replicationsource/told", &format!("{progress}.bytes"), "1048576");
+    drop(controller);
+
+    cluster.kubectl(&["delete", "replicationsource/told"]);
+    cluster.install_upstreams_definitions();
+    let _controller = start();
+    run_halfway(&cluster, "untold");
+    let line =
+        "volsync_mover_bytes{method=\"rclone\",obj_name=\"untold\",obj_namespace=\"prod\",role=\"source\"} 1048576";
+    let metrics = || curl(&[&format!("http://127.0.0.1:{port}/metrics")]).1;
+    let begun = Instant::now();
+    while !metrics().lines().any(|found| found == line) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", metrics());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // Looked at again and again: what cannot be kept is tried once.
+    for at in 0..5 {
+        let writes = proxy.writes();
+        cluster.kubectl(&["annotate", "--overwrite", "replicationsource/untold", &format!("at={at}")]);
+        let mut refused = replication("ReplicationDestination", &json!({ "restic": {} }));
+        refused["metadata"]["name"] = json!(format!("refused-{at}"));
+        cluster.create(&refused);
+        cluster.wait_until(&format!("replicationdestination/refused-{at}"), REASON, "Error");
+        assert!(at < 2 || proxy.writes() - writes == 1, "{} writes", proxy.writes() - writes);
+    }
+    let status = cluster.get("replicationsource/untold")["status"].clone();
+    assert_eq!(status["latestMoverStatus"]["progress"], Value::Null, "{status}");
+    assert_eq!(status["conditions"][0]["reason"], "SyncInProgress");
 }

@@ -1,9 +1,10 @@
-//! Stands between a controller and its API server, sees every request, and does harm.
+//! Stands between a controller and its API server, sees every request, does harm, and has the logs that a kubelet would have.
 
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{
     Method, Request, Response,
-    body::{Bytes, Incoming},
+    body::{Bytes, Frame, Incoming},
     client, server,
     service::service_fn,
 };
@@ -31,6 +32,7 @@ struct State {
     writes: usize,
     refused: HashSet<String>,
     victim: Option<u32>,
+    log: Option<&'static str>,
 }
 
 /// A proxy. Gone with the value.
@@ -46,7 +48,7 @@ impl Proxy {
     /// One before a server that speaks plain HTTP.
     pub(crate) fn start(backend: u16) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let state = State { harm: Harm::None, writes: 0, refused: HashSet::new(), victim: None };
+        let state = State { harm: Harm::None, writes: 0, refused: HashSet::new(), victim: None, log: None };
         let state = Arc::new(Mutex::new(state));
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -67,7 +69,13 @@ impl Proxy {
 
     /// From now on this is done to this process.
     pub(crate) fn harm(&self, harm: Harm, victim: u32) {
-        *self.state.lock().unwrap() = State { harm, writes: 0, refused: HashSet::new(), victim: Some(victim) };
+        let mut state = self.state.lock().unwrap();
+        *state = State { harm, writes: 0, refused: HashSet::new(), victim: Some(victim), log: state.log };
+    }
+
+    /// What every pod has written so far. It goes on running.
+    pub(crate) fn log(&self, log: &'static str) {
+        self.state.lock().unwrap().log = Some(log);
     }
 
     /// How many writes there were since.
@@ -90,6 +98,10 @@ async fn pass(
     let request = Request::from_parts(parts.clone(), body);
     let write = is_write(&request);
     let body = request.into_body().collect().await?.to_bytes();
+    let log = state.lock().unwrap().log.filter(|_| parts.uri.path().ends_with("/log"));
+    if let Some(log) = log {
+        return Ok(Response::new(unfinished(log)));
+    }
     let mut kill = None;
     if write {
         let mut state = state.lock().unwrap();
@@ -113,10 +125,18 @@ async fn pass(
     Ok(answer.map(BoxBody::new))
 }
 
+fn whole(text: &'static str) -> BoxBody<Bytes, hyper::Error> {
+    Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed()
+}
+
+fn unfinished(text: &'static str) -> BoxBody<Bytes, hyper::Error> {
+    let first = stream::iter([Ok(Frame::data(Bytes::from_static(text.as_bytes())))]);
+    BoxBody::new(StreamBody::new(first.chain(stream::pending())))
+}
+
 fn conflict() -> Answer {
     let status = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"somebody was faster","reason":"Conflict","code":409}"#;
-    let body = Full::new(Bytes::from_static(status.as_bytes())).map_err(|never| match never {}).boxed();
-    let mut answer = Response::new(body);
+    let mut answer = Response::new(whole(status));
     *answer.status_mut() = hyper::StatusCode::CONFLICT;
     answer.headers_mut().insert("content-type", "application/json".parse().unwrap());
     answer
