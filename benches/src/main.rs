@@ -5,6 +5,7 @@
 
 mod contestant;
 mod cores;
+mod delay;
 mod measure;
 mod rclone;
 mod record;
@@ -39,6 +40,9 @@ struct Arguments {
     /// Milliseconds the S3 server adds to each request.
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
+    /// Milliseconds of a round trip to the other end of rsync.
+    #[arg(long, default_value_t = 0)]
+    delay_ms: u64,
     /// Smaller volumes and three pairs: minutes instead of an hour.
     #[arg(long)]
     quick: bool,
@@ -77,7 +81,8 @@ impl Arguments {
 
     /// What makes rows of the same work different rows.
     fn suffix(&self) -> String {
-        let latency = if self.latency_ms > 0 { format!(" {} ms", self.latency_ms) } else { String::new() };
+        let ms = if self.suite == Suite::Rsync { self.delay_ms } else { self.latency_ms };
+        let latency = if ms > 0 { format!(" {ms} ms") } else { String::new() };
         latency + if self.tls { " https" } else { "" }
     }
 

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use volsync_tests::rsync::{End, Pair, Shell, Sshd, VOLSYNC, Way, command_of};
 
 use crate::Arguments;
+use crate::delay;
 use crate::measure::{self, Sample};
 use crate::record::{self, Extra, Row};
 use crate::workload::{self, Made, Volumes};
@@ -44,14 +45,26 @@ pub(crate) fn far_end() -> anyhow::Result<Option<ExitCode>> {
 /// Every chosen volume's way, by each contestant in turn.
 pub(crate) fn rows(arguments: &Arguments) -> anyhow::Result<Vec<Row>> {
     let scratch = tempfile::tempdir_in(&arguments.dir).context("scratch directory")?;
-    let (theirs, ours) = (Shell::Ssh(Sshd::start()), Shell::Ssh(Sshd::start_with(OUR_CIPHER)));
+    let (theirs, ours) = (shell(arguments, "")?, shell(arguments, OUR_CIPHER)?);
     let volumes = workload::chosen(arguments.quick, &arguments.only, &workload::RSYNC)?;
     let mut rows = Vec::new();
     arguments.rounds(&volumes, scratch.path(), CONTESTANTS.len(), |volumes, made, pair, who| {
         let shell = if CONTESTANTS[who].1 == End::Ours { &ours } else { &theirs };
-        chain(shell, volumes, made, pair, who, &mut rows)
+        chain(shell, volumes, made, pair, who, &arguments.suffix(), &mut rows)
     })?;
     Ok(rows)
+}
+
+/// A way to an sshd of its own.
+fn shell(arguments: &Arguments, configuration: &str) -> anyhow::Result<Shell> {
+    let sshd = Sshd::start_with(configuration);
+    Ok(Shell::Ssh(match arguments.delay_ms {
+        0 => sshd,
+        ms => {
+            let port = delay::to(sshd.port(), Duration::from_millis(ms))?;
+            sshd.reached_at(port)
+        }
+    }))
 }
 
 /// One contestant's way: first copy, nothing changed, a little changed.
@@ -61,6 +74,7 @@ fn chain(
     made: &Made,
     pair: usize,
     who: usize,
+    suffix: &str,
     rows: &mut Vec<Row>,
 ) -> anyhow::Result<()> {
     let (name, client, server) = CONTESTANTS[who];
@@ -69,8 +83,8 @@ fn chain(
     let steps =
         [("first copy", Some(&made.first)), ("unchanged", Some(&made.first)), ("changed", made.changed.as_ref())];
     let mut row = |step: &str, sample: Sample, wire: u64| {
-        eprintln!("{} {step}, pair {pair}, {name}: {:.2} s", volumes.name, sample.wall);
-        record::add(rows, &format!("{} {step}", volumes.name), name, sample, Extra::Wire(wire >> 10));
+        eprintln!("{} {step}{suffix}, pair {pair}, {name}: {:.2} s", volumes.name, sample.wall);
+        record::add(rows, &format!("{} {step}{suffix}", volumes.name), name, sample, Extra::Wire(wire >> 10));
     };
     for (step, source) in steps {
         let Some(source) = source else { continue };

@@ -131,6 +131,51 @@ impl Shell {
         })
     }
 
+    /// One that holds the sender's bytes back from the so-manieth on: whoever opens the pipe at `gate` for writing knows that
+    /// it waits, and lets it go on by closing it.
+    pub fn holding(way: Way, after: u64, gate: &Path) -> Self {
+        let (gate, perl) = (gate.display(), peers::tool("perl").display().to_string());
+        process::run(Command::new("mkfifo").arg(gate.to_string())).success();
+        let hold = format!(
+            "{perl} -e 'my $left = {after}; while (my $read = sysread(STDIN, my $piece, 4096)) {{ $left -= $read; if ($left \
+             <= 0 && !$held++) {{ open(my $gate, \"<\", \"{gate}\"); <$gate> }} syswrite(STDOUT, $piece) }}'"
+        );
+        Self::script(&match way {
+            Way::Push => format!("{hold} | sh -c \"$*\""),
+            Way::Pull => format!("sh -c \"$*\" | {hold}"),
+        })
+    }
+
+    /// One whose connection breaks when so many bytes came from the client, or from the server (`back`). Both ends see it
+    /// end, and the shell itself ends with the code of an ssh that lost its connection.
+    pub fn cutting(back: bool, after: u64) -> Self {
+        let perl = peers::tool("perl").display().to_string();
+        let (there, here) = if back { (u64::MAX, after) } else { (after, u64::MAX) };
+        Self::script(&format!(
+            "exec {perl} -e '
+use IPC::Open2;
+my $pid = open2(my $from, my $to, \"sh\", \"-c\", \"@ARGV\");
+my %way = (fileno(STDIN) => [\\*STDIN, $to, {there}], fileno($from) => [$from, \\*STDOUT, {here}]);
+$SIG{{PIPE}} = \"IGNORE\";
+while (%way) {{
+  my $ready = \"\"; vec($ready, $_, 1) = 1 for keys %way;
+  select($ready, undef, undef, undef) > 0 or next;
+  for my $fd (keys %way) {{
+    next unless vec($ready, $fd, 1);
+    my ($in, $out, $left) = @{{$way{{$fd}}}};
+    my $read = sysread($in, my $piece, 65536);
+    if (!$read) {{ close $out; delete $way{{$fd}}; next }}
+    my $cut = $read >= $left;
+    $piece = substr($piece, 0, $left) if $cut;
+    for (my $at = 0; $at < length $piece;) {{ $at += syswrite($out, $piece, length($piece) - $at, $at) || last }}
+    if ($cut) {{ close $_ for $to, $from, STDIN, STDOUT; waitpid $pid, 0; exit 255 }}
+    $way{{$fd}}[2] -= $read;
+  }}
+}}
+waitpid $pid, 0; exit($? >> 8)' \"$@\""
+        ))
+    }
+
     fn script(command: &str) -> Self {
         let dir = TempDir::with_prefix("rsh-").unwrap();
         let script = dir.path().join("rsh");
@@ -290,6 +335,17 @@ impl Sshd {
             assert!(Instant::now() < deadline, "sshd does not listen");
             std::thread::yield_now();
         }
+    }
+
+    /// Where it listens, on this machine.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The same, which clients reach at another port.
+    #[must_use]
+    pub fn reached_at(self, port: u16) -> Self {
+        Self { port, ..self }
     }
 
     fn client(&self) -> String {
