@@ -13,12 +13,13 @@ use volsync_common::path::Shown;
 use crate::accounts::Accounts;
 use crate::args::ArgsError;
 use crate::args::client::{Cli, Direction, Summary, read, server_args};
-use crate::daemon::client as daemon;
+use crate::daemon::client::{self as daemon, Guest};
+use crate::daemon::password::Password;
 use crate::directories::named;
 use crate::exit::Fatal;
 use crate::filter::Filter;
 use crate::native;
-use crate::options::{LEAVE_LOST_AND_FOUND, Names, Options};
+use crate::options::{Names, Options};
 use crate::outcome::Outcome;
 use crate::receiver::{self, Requested, Target, Wanted};
 use crate::report::{self, Screen, Traffic};
@@ -27,7 +28,7 @@ use crate::server::{heard_names, ids};
 use crate::session::{MadeLinks, Start, Terms, begin};
 use crate::shell;
 use crate::stream::{Demux, Mux, Timed};
-use crate::wire::frame::Message;
+use crate::wire::frame::{Message, io_error};
 use crate::wire::handshake::{Side, capabilities};
 use crate::wire::{WireError, filter, names};
 
@@ -39,17 +40,31 @@ pub fn run(cli: &Cli) -> u8 {
     }
 }
 
-/// Runs a command line whose daemon was reached already, by these two ends of one stream; the exit code. Links that the
-/// daemon makes are noted in `made`.
-pub(crate) fn run_over<R, W>(cli: &Cli, from: R, to: W, made: &MadeLinks) -> u8
+/// How a command line ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) code: u8,
+    /// Something of the source could not be read, more than that it vanished.
+    pub(crate) unread: bool,
+}
+
+impl From<u8> for Ended {
+    fn from(code: u8) -> Self {
+        Self { code, unread: false }
+    }
+}
+
+/// Runs a command line whose daemon was reached already, by these two ends of one stream. Links that the daemon makes are
+/// noted in `made`.
+pub(crate) fn run_over<R, W>(cli: &Cli, from: R, to: W, made: &MadeLinks) -> Ended
 where
     R: Read + AsFd + Send + 'static,
     W: Write,
 {
     let job = Job::new(cli).map(|job| Job { made_links: Some(made.clone()), ..job });
     match job.and_then(|job| job.transfer(from, to)) {
-        Ok(outcome) => outcome.code() as u8,
-        Err(fatal) => failed(&fatal),
+        Ok(outcome) => Ended { code: outcome.code() as u8, unread: outcome.io_error & io_error::GENERAL != 0 },
+        Err(fatal) => failed(&fatal).into(),
     }
 }
 
@@ -78,6 +93,8 @@ enum Remote {
     Shell(shell::Remote),
     /// At a daemon.
     Daemon(daemon::Remote),
+    /// Here: a path.
+    Here(Vec<u8>),
 }
 
 impl Remote {
@@ -91,6 +108,7 @@ impl Remote {
         match self {
             Self::Shell(remote) => remote.path(),
             Self::Daemon(remote) => remote.path(),
+            Self::Here(path) => path,
         }
     }
 
@@ -99,6 +117,7 @@ impl Remote {
         match self {
             Self::Shell(remote) => remote.further(text),
             Self::Daemon(remote) => remote.further(text),
+            Self::Here(_) => None,
         }
     }
 
@@ -137,15 +156,21 @@ enum Listed {
 impl<'a> Job<'a> {
     fn new(cli: &'a Cli) -> Result<Self, Fatal> {
         let mut options = cli.options()?;
-        let told = Filter::of_user(&cli.rules()?, options.delete_excluded, options.from0)?;
+        let told = Filter::of_user(&cli.rules_for(false)?, options.delete_excluded, options.from0)?;
         let (sources, destination) = cli.places();
         let sources: Vec<_> = sources.iter().map(|source| cli.whole(source.as_bytes())).collect();
-        let Some(first) = sources.first() else { return Err(nowhere(destination.unwrap_or_default().as_bytes())) };
+        let Some(first) = sources.first() else { return Err(nowhere()) };
         if cli.files_from.is_some() && sources.len() > 1 {
             return Err(ArgsError::Usage("--files-from takes one source".into()).into());
         }
         let there = destination.map(OsStrExt::as_bytes);
-        let (remote, paths, local) = match (Remote::parse(first), there.and_then(Remote::parse)) {
+        let here = |path: &[u8]| Remote::Here(path.to_vec());
+        let from = Remote::parse(first).or_else(|| there.is_none().then(|| here(first)));
+        let to = there.and_then(|there| Remote::parse(there).or_else(|| from.is_none().then(|| here(there))));
+        if matches!((&from, &to), (Some(Remote::Here(_)), _) | (_, Some(Remote::Here(_)))) {
+            options.whole_file |= !cli.no_whole_file;
+        }
+        let (remote, paths, local) = match (from, to) {
             (None, Some(remote)) => {
                 let listed = remote.listed(cli)?;
                 options.names = listed.as_ref().map(|listed| match listed {
@@ -168,7 +193,7 @@ impl<'a> Job<'a> {
                 let wanted = wanted(&options, &paths, listed)?;
                 (remote, paths, Local::Destination(Target::new(there.unwrap_or_default()), wanted))
             }
-            (None, None) => return Err(nowhere(there.unwrap_or(first))),
+            (None, None) => return Err(nowhere()),
             (Some(_), Some(_)) => return Err(ArgsError::Usage("one of the two places must be here".into()).into()),
         };
         let receives = matches!(local, Local::Destination(..));
@@ -198,12 +223,25 @@ impl<'a> Job<'a> {
                 let ((to, from), running) = remote.start(&self.cli.shell()?, self.cli.program(), &args, &self.paths)?;
                 running.conclude(self.transfer(from, to).map(|outcome| outcome.code() as u8))
             }
+            Remote::Here(_) => {
+                let ((to, from), running) = shell::start_here(&self.server_args(), &self.paths)?;
+                running.conclude(self.transfer(from, to).map(|outcome| outcome.code() as u8))
+            }
             Remote::Daemon(remote) => {
                 let stream = remote.connect(self.cli.port)?;
                 let from = stream.try_clone().map_err(WireError::from)?;
+                if remote.is_bare() {
+                    let mut input = Demux::new(Timed::new(from, self.options.timeout));
+                    return daemon::modules(&self.guest()?, &mut input, &mut Mux::new(stream)).map(|()| 0);
+                }
                 Ok(self.transfer(from, stream)?.code() as u8)
             }
         }
+    }
+
+    fn guest(&self) -> Result<Guest, ArgsError> {
+        let password = Password::find(self.cli.password_file.as_deref())?;
+        Ok(Guest { password, deaf: self.cli.no_motd })
     }
 
     fn server_args(&self) -> Vec<String> {
@@ -226,26 +264,30 @@ impl<'a> Job<'a> {
         let mut out = Mux::new(to);
         out.limit(self.options.bwlimit);
         let start = match &self.remote {
-            Remote::Shell(_) => Start::Exchange,
+            Remote::Shell(_) | Remote::Here(_) => Start::Exchange,
             Remote::Daemon(remote) => {
-                Start::Known(remote.enter(&self.server_args(), &self.paths, &mut input, &mut out)?)
+                let (guest, args) = (self.guest()?, self.server_args());
+                Start::Known(remote.enter(&guest, &args, &self.paths, &mut input, &mut out)?)
             }
         };
         let agreed = begin(&self.options, start, &mut input, &mut out)?;
         let show = self.cli.show();
         let sends = self.direction() == Direction::Push;
-        // Who sends must know the rules, and who deletes.
-        if !sends || self.options.deletes() {
-            filter::write(self.told.to_wire(!sends).iter().map(Vec::as_slice), out.data());
-        }
-        let screen = Screen { show, times: self.options.times, sends };
-        let numeric = self.options.numeric_ids;
-        let (mut options, mut filter) = (self.options, self.filter);
-        if agreed.native() && self.cli.beyond.volume {
-            let rules: Vec<_> = self.cli.rules()?.into_iter().chain([LEAVE_LOST_AND_FOUND.to_vec()]).collect();
-            filter = Filter::of_user(&rules, options.delete_excluded, options.from0)?;
+        let (mut options, mut filter, mut told) = (self.options, self.filter, self.told);
+        if agreed.native() && (self.cli.beyond.volume || self.cli.spares_lost_and_found) {
+            filter = Filter::of_user(&self.cli.rules_for(true)?, options.delete_excluded, options.from0)?;
+            told = filter.clone();
             options = options.going(self.cli.beyond);
         }
+        // Who sends must know the rules, and who deletes.
+        if !sends || options.deletes() {
+            filter::write(told.to_wire(!sends).iter().map(Vec::as_slice), out.data());
+        }
+        options.attribute_rules = filter.attributes(sends);
+        // Between two places of one machine everything comes.
+        let shown_as_sent = sends && !matches!(self.remote, Remote::Here(_));
+        let screen = Screen { show, times: options.times, sends: shown_as_sent };
+        let numeric = options.numeric_ids;
         let terms = Terms { options, agreed, filter, screen: Some(screen), made_links: self.made_links };
         let accounts = || if numeric { Accounts::default() } else { Accounts::read() };
         let outcome = match self.local {
@@ -253,7 +295,8 @@ impl<'a> Job<'a> {
             Local::Named(from) => {
                 out.flush()?;
                 input.framed(Box::new(before));
-                let sources = Sources::listed(&from, &heard_names(agreed, &mut input)?)?;
+                let names = heard_names(agreed, &mut input)?;
+                let sources = Sources::listed(&from, &names, terms.options.relative)?;
                 sender::run(&sources, &terms, &accounts(), input, &mut out)?
             }
             Local::Destination(target, wanted) => receiver::run(&target, terms, wanted, ids(numeric), input, &mut out)?,
@@ -273,12 +316,12 @@ fn source(cli: &Cli, options: &Options, sources: &[Vec<u8>], listed: Option<List
     Ok(Local::Source(match listed {
         Some(Listed::There(_)) => {
             // What cannot be read is better known before there is a connection.
-            Sources::listed(from, &[])?;
+            Sources::listed(from, &[], true)?;
             return Ok(Local::Named(from.into()));
         }
         Some(Listed::Here(mut names)) => {
             names.retain(|name| !names::is_remark(name));
-            Sources::listed(from, &names)?
+            Sources::listed(from, &names, options.relative)?
         }
         None if cli.without_root => Sources::open(paths())?.without_roots(),
         None if options.relative => Sources::relative(sources.iter().map(Vec::as_slice))?,
@@ -292,6 +335,10 @@ fn wanted(options: &Options, paths: &[Vec<u8>], listed: Option<Listed>) -> Resul
     Ok(match listed {
         // Nobody here knows what it names.
         Some(Listed::There(_)) => Wanted::default(),
+        Some(Listed::Here(names)) if !options.relative => {
+            let requested = names.iter().map(|name| Name::listed(name).alone()).collect::<Option<Vec<_>>>();
+            Wanted { requested: requested.map(Requested::whole), names: Some(names) }
+        }
         Some(Listed::Here(names)) => {
             let requested = Requested::named(names.iter().map(|name| Name::listed(name)), recursive);
             Wanted { requested: Some(requested), names: Some(names) }
@@ -321,6 +368,6 @@ fn elsewhere(given: &[u8]) -> Fatal {
     ArgsError::Usage(format!("{} is not at the place of the first source", Shown(given))).into()
 }
 
-fn nowhere(given: &[u8]) -> Fatal {
-    ArgsError::Usage(format!("{} is neither [USER@]HOST:PATH nor rsync://HOST/MODULE", Shown(given))).into()
+fn nowhere() -> Fatal {
+    ArgsError::Usage("no place is named".into()).into()
 }

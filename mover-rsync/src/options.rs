@@ -1,6 +1,7 @@
 //! What a transfer is asked to do: rsync's options as both ends understand them.
 
 use crate::delta::digest::SumKind;
+use crate::filter::Attributes;
 use crate::wire::flist::ListOptions;
 use crate::wire::handshake::{Compat, Compression};
 
@@ -89,6 +90,8 @@ pub struct Options {
     pub sparse: bool,
     /// `-R`: paths are kept as they are named.
     pub relative: bool,
+    /// `--no-implied-dirs`: the directories that lead to what is named are told, as to any receiver, but not touched.
+    pub no_implied_dirs: bool,
     /// `--files-from`
     pub names: Option<Names>,
     /// `-C`: what CVS ignores takes no part.
@@ -155,6 +158,8 @@ pub struct Options {
     pub items: Items,
     /// `-v`, as often as given.
     pub verbose: u8,
+    /// What filter rules say of extended attributes on this side.
+    pub attribute_rules: Option<Attributes>,
     /// No option of rsync's: the two ends agree on it by themselves.
     pub beyond: Beyond,
 }
@@ -173,6 +178,10 @@ impl Options {
         let users = name.starts_with(b"user.") && !name.starts_with(b"user.rsync.%");
         match self.beyond {
             Beyond { volume: true, capabilities } => users || (capabilities && root && name == b"security.capability"),
+            // Rules take the place of what is the rule.
+            _ if let Some(rules) = &self.attribute_rules => {
+                !(name.starts_with(b"system.") || name.starts_with(b"user.rsync.%") || rules.excludes(name))
+            }
             _ if root => users || !(name.starts_with(b"user.") || name.starts_with(b"system.")),
             _ => users,
         }

@@ -135,6 +135,7 @@ fn prepare(
     if args.sender && options.cvs_exclude {
         filter = filter.with_cvs(false)?;
     }
+    options.attribute_rules = filter.attributes(args.sender);
     let path = match &args.paths[..] {
         [path, ..] if !path.is_empty() => &path[..],
         _ => b".",
@@ -166,9 +167,9 @@ fn sources(args: &ServerArgs, agreed: Agreed, path: &[u8], input: &mut Demux<imp
         Some(Names::There(file)) => {
             let mut names = names_in(file, args.options.from0)?;
             names.retain(|name| !names::is_remark(name));
-            Sources::listed(from, &names)
+            Sources::listed(from, &names, args.options.relative)
         }
-        Some(_) => Sources::listed(from, &heard_names(agreed, input)?),
+        Some(_) => Sources::listed(from, &heard_names(agreed, input)?, args.options.relative),
         None if args.options.relative && args.paths.len() < 2 => Sources::relative([path]),
         None if args.options.relative => Sources::relative(args.paths.iter().map(Vec::as_slice)),
         None if args.paths.len() < 2 => Sources::open([from]),

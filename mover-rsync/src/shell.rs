@@ -54,7 +54,7 @@ impl Remote {
         program: &str,
         args: &[String],
         paths: &[Vec<u8>],
-    ) -> Result<((ChildStdin, ChildStdout), Running), Fatal> {
+    ) -> Result<(Streams, Running), Fatal> {
         let Some((name, rest)) = shell.split_first() else {
             return Err(Fatal::Other(ExitCode::Usage, "no remote shell".into()));
         };
@@ -65,23 +65,42 @@ impl Remote {
         }
         command.arg(&self.host).arg(program);
         command.args(args.iter().map(|arg| OsString::from_vec(escaped(arg.as_bytes()))));
-        for path in paths {
-            let path = if path.is_empty() { &b"."[..] } else { path };
-            // One that begins with a dash is no option there.
-            let path = if path.starts_with(b"-") { [b"./", path].concat() } else { path.to_vec() };
-            command.arg(OsString::from_vec(escaped(&path)));
+        command.args(paths.iter().map(|path| OsString::from_vec(escaped(&argument(path)))));
+        piped(&mut command, &format!("the remote shell {name}"))
+    }
+}
+
+/// Starts this program as the other side, for `paths` of this machine.
+pub(crate) fn start_here(args: &[String], paths: &[Vec<u8>]) -> Result<(Streams, Running), Fatal> {
+    let own = std::env::current_exe().map_err(|error| Fatal::Other(ExitCode::StartClient, error.to_string()))?;
+    let mut command = Command::new(own);
+    command.args(args).args(paths.iter().map(|path| OsString::from_vec(argument(path))));
+    piped(&mut command, "the other side")
+}
+
+/// A path as an argument: one that begins with a dash is no option.
+fn argument(path: &[u8]) -> Vec<u8> {
+    match path {
+        b"" => b".".to_vec(),
+        [b'-', ..] => [b"./", path].concat(),
+        path => path.to_vec(),
+    }
+}
+
+/// To and from the other side.
+pub(crate) type Streams = (ChildStdin, ChildStdout);
+
+fn piped(command: &mut Command, what: &str) -> Result<(Streams, Running), Fatal> {
+    let failed = |why: String| Fatal::Other(ExitCode::StartClient, format!("cannot start {what}: {why}"));
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = child.map_err(|error| failed(error.to_string()))?;
+    match (child.stdin.take(), child.stdout.take()) {
+        (Some(to), Some(from)) => {
+            widen_pipe(&to);
+            widen_pipe(&from);
+            Ok(((to, from), Running(child)))
         }
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|error| {
-            Fatal::Other(ExitCode::StartClient, format!("cannot start the remote shell {name}: {error}"))
-        })?;
-        match (child.stdin.take(), child.stdout.take()) {
-            (Some(to), Some(from)) => {
-                widen_pipe(&to);
-                widen_pipe(&from);
-                Ok(((to, from), Running(child)))
-            }
-            _ => Err(Fatal::Other(ExitCode::StartClient, "the remote shell has no streams".into())),
-        }
+        _ => Err(failed("it has no streams".into())),
     }
 }
 

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::Instant;
 
 use tempfile::TempDir;
 use volsync_tests::devices::Mounted;
 use volsync_tests::peers;
-use volsync_tests::process::{Outcome, run};
+use volsync_tests::process::{LIMIT, Outcome, Running, run};
 use volsync_tests::rsync::{End, PAIRS, Pair, Shell, Way, assert_same, command_of, transfer};
 use volsync_tests::tree::Ignore;
 use volsync_tests::volume::{Names, Random, awkward, plain, shell};
@@ -221,7 +223,7 @@ fn two_ends_of_ours_are_made_good_after_either_is_killed_in_any_phase() {
         ("pread64", false, [1, 2, 10, 20, 28]),
         ("write", false, [2, 3, 4, 5, 6]),
     ];
-    let pair = Pair { way: Way::Push, client: End::Ours, server: End::Ours };
+    let pair = OURS;
     for (call, receives, places) in phases {
         for place in places {
             let [source, old, destination] = std::array::from_fn(|_| TempDir::new().unwrap());
@@ -237,5 +239,121 @@ fn two_ends_of_ours_are_made_good_after_either_is_killed_in_any_phase() {
             let (sender, receiver) = if receives { (none, words) } else { (words, none) };
             is_killed_between(pair, [&sender, &receiver], &source, &old, &destination);
         }
+    }
+}
+
+/// A tree that differs from its copy in everything that a session can be about, and what it differs from.
+fn edited() -> [TempDir; 2] {
+    let [source, old] = std::array::from_fn(|_| TempDir::new().unwrap());
+    plain(source.path(), 8, 60, 6, 0..40_000);
+    fs::write(source.path().join("large"), Random::new(3).bytes(400_000)).unwrap();
+    killed(OURS, &[], &[], source.path(), old.path()).success();
+    shell(
+        source.path(),
+        "for d in d1 d2 d3; do for f in $d/f*; do echo x >> $f; done; done; ln d1/f1 d4/hard; rm d5/f5
+         printf x | dd of=large bs=1 seek=200000 conv=notrunc status=none; touch -d @999 d* large .",
+    );
+    [source, old]
+}
+
+const OURS: Pair = Pair { way: Way::Push, client: End::Ours, server: End::Ours };
+
+/// The connection breaks at places all over a session: handshake, digests, questions, list, block sums, contents, goodbye.
+#[test]
+fn two_ends_of_ours_are_made_good_after_the_connection_broke_anywhere() {
+    const PLACES: u64 = 10;
+    let [source, old] = edited();
+    let local = Shell::local();
+    let copy = || {
+        let copy = TempDir::new().unwrap();
+        let (from, to) = (contents(old.path()), copy.path().display().to_string());
+        run(std::process::Command::new("cp").args(["-a", "-T", &from, &to])).success();
+        copy
+    };
+    for way in [Way::Push, Way::Pull] {
+        let pair = Pair { way, ..OURS };
+        let again = |shell: &Shell, to: &TempDir| {
+            transfer(shell, pair, "-aHAX --delete --stats", &contents(source.path()), to.path())
+        };
+        let whole = again(&local, &copy()).success();
+        for (back, line) in [(false, "Total bytes sent: "), (true, "Total bytes received: ")] {
+            let text = whole.text();
+            let said = text.lines().find_map(|said| said.strip_prefix(line)).unwrap().replace(',', "");
+            let said: u64 = said.parse().unwrap();
+            // The beginning has phases of a few bytes.
+            let places = (0..PLACES).map(|place| 1 + said * place / PLACES).chain([30, 70, 110, 150, 200]);
+            for place in places.filter(|place| *place < said) {
+                let destination = copy();
+                let broken = again(&Shell::cutting(back, place), &destination);
+                assert_ne!(broken.code(), 0, "{way:?} {back} {place} of {said}: {broken}");
+                assert_nothing_torn(source.path(), old.path(), destination.path());
+                assert_eq!(temporary(destination.path()), Vec::<String>::new(), "{way:?} {back} {place}");
+                again(&local, &destination).success();
+                assert_same(source.path(), destination.path(), Ignore::default());
+            }
+        }
+    }
+}
+
+/// Waits until bytes are held back at `gate`; the end of the value lets them go.
+fn held(gate: &Path) -> fs::File {
+    fs::OpenOptions::new().write(true).open(gate).unwrap()
+}
+
+/// Somebody writes to the old file while the new one is made of it: that is noticed before the new one gets its name, and
+/// the file is made of what there is then.
+#[test]
+fn an_old_file_that_is_written_to_meanwhile_is_not_replaced_unseen() {
+    let [source, old] = edited();
+    let (file, gates) = (old.path().join("large"), TempDir::new().unwrap());
+    fs::write(&file, Random::new(4).bytes(400_000)).unwrap();
+    let from = format!("{}/large", source.path().display());
+    for (pair, gate) in [Pair { way: Way::Pull, ..OURS }, OURS].into_iter().zip(["a", "b"]) {
+        shell(old.path(), "touch -d @5 large");
+        let gate = gates.path().join(gate);
+        // In the middle of the new file.
+        let remote = Shell::holding(pair.way, 200_000, &gate);
+        let running = Running::start(&mut command_of(&remote, pair, [&[], &[]], "-aIHAX", &from, old.path()));
+        let held = held(&gate);
+        let deadline = Instant::now() + LIMIT;
+        while temporary(old.path()).is_empty() {
+            assert!(Instant::now() < deadline, "nothing is written");
+            std::thread::yield_now();
+        }
+        fs::OpenOptions::new().write(true).open(&file).unwrap().write_all_at(b"other", 100).unwrap();
+        drop(held);
+        let outcome = running.wait(LIMIT).success();
+        assert!(outcome.text().contains("large failed verification; trying again"), "{pair:?}: {outcome}");
+        assert_eq!(fs::read(&file).unwrap(), fs::read(source.path().join("large")).unwrap());
+        fs::write(&file, Random::new(4).bytes(400_000)).unwrap();
+    }
+}
+
+/// Files that are cut, removed and appended to while they are read end in whole files or in none, told as such, and a second
+/// run brings the rest.
+#[test]
+fn a_source_that_changes_while_it_is_read_leaves_whole_files_and_a_word() {
+    for server in [End::Ours, End::Stock] {
+        let pair = Pair { server, ..OURS };
+        let [source, destination, gates] = std::array::from_fn(|_| TempDir::new().unwrap());
+        // More than pipes hold.
+        for (file, len) in [("cut", 8_000_000), ("gone", 10_000), ("kept", 10_000), ("larger", 10_000)] {
+            fs::write(source.path().join(file), Random::new(9).bytes(len)).unwrap();
+        }
+        let gate = gates.path().join("gate");
+        let remote = Shell::holding(Way::Push, 100_000, &gate);
+        let from = contents(source.path());
+        let sender = Running::start(&mut command_of(&remote, pair, [&[], &[]], "-aHAX", &from, destination.path()));
+        let held = held(&gate);
+        shell(source.path(), "truncate -s 1000 cut; rm gone; echo more >> larger; touch -d @5 cut larger .");
+        drop(held);
+        let outcome = sender.wait(LIMIT);
+        assert!([23, 24].contains(&outcome.code()), "{outcome}");
+        assert!(outcome.text().contains("file has vanished: gone"), "{outcome}");
+        assert!(!destination.path().join("gone").exists(), "{outcome}");
+        let read = |dir: &TempDir, file: &str| fs::read(dir.path().join(file)).unwrap();
+        assert_eq!(read(&source, "kept"), read(&destination, "kept"));
+        transfer(&Shell::local(), pair, "-aHAX --delete", &from, destination.path()).success();
+        assert_same(source.path(), destination.path(), Ignore::default());
     }
 }

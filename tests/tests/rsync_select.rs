@@ -136,6 +136,25 @@ fn names_of_a_list_lead_where_the_real_one_goes() {
 }
 
 #[test]
+fn names_without_what_leads_there_are_sent_as_by_the_real_one() {
+    let remote = Shell::local();
+    for names in ["a/b/c/f\nx/y/z\ntop\nw\n", "x/y/\na/b\n", "/a/./b/g\nw/../a/h\n"] {
+        // A stock client believes no server that resolves what leads up.
+        let ways = if names.contains("..") { &[Way::Push] } else { BOTH };
+        for options in ["--no-relative", "--no-relative -r", "--no-implied-dirs", "--no-implied-dirs -r"] {
+            let run = |pair| listed(&remote, pair, options, names, Kind::Here);
+            hold(ways, &format!("{options} {names:?}"), run);
+        }
+    }
+    for kind in [Kind::Input, Kind::There] {
+        for options in ["--no-relative", "--no-implied-dirs"] {
+            let run = |pair| listed(&remote, pair, options, "a/b/c/f\nx/y\n", kind);
+            hold(BOTH, &format!("{options} {kind:?}"), run);
+        }
+    }
+}
+
+#[test]
 fn a_long_list_blocks_nobody() {
     let remote = Shell::local();
     let source = TempDir::new().unwrap();
@@ -342,6 +361,58 @@ fn rules_lie_above_the_tree_and_in_a_named_directory() {
             (transfer(&remote, pair, &options, &from, destination.path()), destination)
         };
         hold(BOTH, &format!("{rule} {end}"), run);
+    }
+}
+
+#[test]
+fn files_of_rules_that_name_others_or_are_links_are_read_as_by_the_real_one() {
+    let remote = Shell::local();
+    let trees = || {
+        let (source, destination) = ruled();
+        for dir in [&source, &destination] {
+            shell(
+                dir.path(),
+                r"printf ': .more\n- y.o\n: .rules\n' > a/.rules; printf -- '- q\n: .even\n' > a/.more
+                  printf -- '- w1\n' > a/b/.more; printf -- '- z\n' > a/b/.even; printf -- '- core\n' > a/b/c/.even
+                  rm a/b/.rules; mkdir d/deep; printf -- '- 1\n' > d/deep/list; printf '. deep/list\n' > d/.rules
+                  printf -- '- main.c\n' > elsewhere; ln -s ../elsewhere e/.rules; ln -sf /nowhere save/.rules
+                  find . -exec touch -h -d @1000000000 {} +; touch -d @1100000000 a/b/c/z",
+            );
+        }
+        (source, destination)
+    };
+    for options in ["--filter=:_.rules", "--delete-after --filter=:_.rules", "--filter=:n_.rules"] {
+        let run = |pair| {
+            let (source, destination) = trees();
+            shell(destination.path(), "rm -rf a/b/w1 a/b/c/core e/main.c d/cache");
+            let options = format!("-ai {options}");
+            (transfer(&remote, pair, &options, &contents(source.path()), destination.path()), destination)
+        };
+        hold(BOTH, options, run);
+    }
+}
+
+#[test]
+fn rules_select_extended_attributes_as_the_real_ones() {
+    let remote = Shell::local();
+    let rules = ["-x_user.b", "-xr_user.b", "-xs_user.b", "+x_user.a --filter=-x_*", "-x_trusted.* --filter=-_g"];
+    for (rule, delete) in rules.into_iter().flat_map(|rule| [(rule, ""), (rule, "--delete ")]) {
+        let run = |pair| {
+            let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+            shell(
+                source.path(),
+                "touch f g user.b; mkdir d; for x in f d; do setfattr -n user.a -v 1 $x; setfattr -n user.b -v 2 $x
+                 setfattr -n trusted.c -v 3 $x; done; find . -exec touch -d @5 {} +",
+            );
+            shell(
+                destination.path(),
+                "touch f user.b; for x in f; do setfattr -n user.b -v old $x; setfattr -n user.z -v old $x; done
+                 find . -exec touch -d @5 {} +",
+            );
+            let options = format!("-aXi {delete}--filter={rule}");
+            (transfer(&remote, pair, &options, &contents(source.path()), destination.path()), destination)
+        };
+        hold(BOTH, &format!("{delete}{rule}"), run);
     }
 }
 

@@ -115,6 +115,15 @@ fn says(file: &Path, words: &str) -> String {
     }
 }
 
+/// The same, with words in front, and what it says in a file that can be read meanwhile.
+fn logged(before: &[&str], command: &Command, log: &Path) -> Command {
+    let mut script = Command::new("sh");
+    script.args(["-c", &format!("exec \"$@\" > {} 2>&1", log.display()), "sh"]).args(before);
+    script.arg(command.get_program()).args(command.get_args());
+    script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    script
+}
+
 #[test]
 fn a_volume_goes_over_and_both_sides_end() {
     let pair = Pair::awkward();
@@ -172,6 +181,137 @@ fn an_empty_source_is_refused_or_if_told_empties_the_destination_as_with_upstrea
     destination.wait(LIMIT).success();
     assert!(source.text().contains("Skipping sync of empty source directory"), "{source}");
     assert_eq!(Tree::of(pair.destination.path()).0.len(), 2, "the root and lost+found");
+}
+
+/// The sizes of the lists of both passes.
+fn list_sizes(source: &Outcome) -> Vec<u64> {
+    let text = source.text();
+    let sizes = text.lines().filter_map(|line| line.strip_prefix("File list size: "));
+    let bytes = |size: &str| match size.strip_suffix('K').map(|size| size.split_once('.')) {
+        Some(Some((thousands, _))) => format!("{thousands}000"),
+        _ => size.replace(',', ""),
+    };
+    sizes.map(|size| bytes(size).parse().unwrap()).collect()
+}
+
+#[test]
+fn two_ends_of_ours_list_only_what_differs_and_a_stock_one_never_notices() {
+    for ours in [true, false] {
+        let pair = Pair::new();
+        plain(pair.source.path(), 43, 300, 10, 0..200);
+        shell(pair.source.path(), "find . -print0 | xargs -0 touch -d @1400000000");
+        let mut upstream = None;
+        let mut round = |change: &str| {
+            shell(pair.source.path(), change);
+            shell(pair.destination.path(), "mkdir -p lost+found surplus; chmod 2775 .");
+            let destination = if ours { Some(pair.start_destination()) } else { None };
+            if !ours {
+                upstream.get_or_insert_with(|| upstream_destination(&pair));
+            }
+            let source = run(&mut pair.source()).success();
+            destination.map(|destination| destination.wait(LIMIT).success());
+            let kept = |dir: &TempDir| Tree::of(dir.path()).filter(|path, _| path != b"." && path != b"lost+found");
+            kept(&pair.source).assert_same(&kept(&pair.destination), NO_XATTRS);
+            list_sizes(&source)
+        };
+        let first = round("true");
+        let again = round("true");
+        let changed = round("echo changed > d3/f3");
+        // A name takes at least four bytes. The root has something else in it.
+        assert!(first[0] > 300 * 4 && (again[0] < 300) == ours, "{first:?} {again:?} {changed:?}");
+        assert!((changed[0] < first[0] / 5) == ours, "{first:?} {changed:?}");
+    }
+}
+
+fn attributes(file: &Path) -> String {
+    let getfattr = Command::new(peers::tool("getfattr")).args(["-d", "-m", "-", "--absolute-names"]).arg(file).output();
+    String::from_utf8(getfattr.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn between_ours_attributes_of_users_travel_and_only_the_roots_lost_and_found_stays() {
+    let pair = Pair::new();
+    shell(
+        pair.source.path(),
+        "mkdir -p lost+found sub/lost+found; touch lost+found/here sub/lost+found/too file
+         setfattr -n user.x -v 1 file; setfattr -n trusted.x -v 2 file; setfattr -n user.y -v 3 sub
+         setfattr -n user.root -v 4 .; cp /bin/true tool; setcap cap_net_raw+p tool",
+    );
+    shell(
+        pair.destination.path(),
+        "mkdir -p lost+found sub/lost+found; touch lost+found/there sub/lost+found/old surplus",
+    );
+    let push = |wishes: &[(&str, &str)]| {
+        let destination = pair.start_destination();
+        let source = run(pair.source().envs(wishes.iter().copied())).success();
+        destination.wait(LIMIT).success();
+        source
+    };
+    push(&[]);
+    let at = |path: &str| pair.destination.path().join(path);
+    assert!(at("lost+found/there").exists() && !at("lost+found/here").exists() && !at("surplus").exists());
+    assert!(at("sub/lost+found/too").exists() && !at("sub/lost+found/old").exists());
+    assert!(attributes(&at("file")).contains("user.x=\"1\"") && attributes(&at("sub")).contains("user.y=\"3\""));
+    assert!(!attributes(&at("file")).contains("trusted") && !attributes(&at("tool")).contains("security"));
+    assert!(!attributes(&at(".")).contains("user.root"), "the root keeps its own");
+    let again = push(&[]);
+    assert!(list_sizes(&again)[0] < 100, "{again}");
+    push(&[("VOLSYNC_FILE_CAPABILITIES", "1")]);
+    assert!(attributes(&at("tool")).contains("security.capability"));
+}
+
+const SOMEBODY: [&str; 4] = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"];
+
+#[test]
+fn what_somebody_may_not_set_is_summed_up_for_the_source() {
+    let pair = Pair::new();
+    shell(pair.source.path(), "for n in $(seq 9); do echo $n > f$n; done; chown 7:8 f*; mknod null c 1 3");
+    for dir in [&pair.keys, &pair.destination, &pair.tmp[1]] {
+        shell(dir.path(), "chown -R 1234:1234 .");
+    }
+    for time in 0..2 {
+        let log = pair.tmp[1].path().join(format!("log{time}"));
+        let destination = Running::start(&mut logged(&SOMEBODY, &pair.destination(), &log));
+        listens(pair.port);
+        let source = run(&mut pair.source()).success();
+        destination.wait(LIMIT).success();
+        let line = "rsync: not set, for want of privilege: ";
+        let told = source.text().contains(line) && says(&log, line).contains("owner and group");
+        // What is as far as it gets is not looked at again.
+        assert_eq!(told, time == 0, "{source}");
+        assert_eq!(fs::read(pair.destination.path().join("f9")).unwrap(), b"9\n");
+    }
+    assert!(!pair.destination.path().join("null").exists());
+}
+
+#[test]
+fn what_cannot_be_read_stops_deletions_whoever_the_other_end_is() {
+    for ours in [true, false] {
+        let pair = Pair::new();
+        shell(pair.source.path(), "mkdir closed; touch closed/file open; chown -R 1234:1234 .; chmod 0 closed");
+        shell(pair.destination.path(), "mkdir closed; touch surplus closed/file closed/old");
+        for dir in [&pair.keys, &pair.tmp[0]] {
+            shell(dir.path(), "chown -R 1234:1234 .");
+        }
+        let (mut destination, mut upstream) = (None, None);
+        if ours {
+            destination = Some(pair.start_destination());
+        } else {
+            upstream = Some(upstream_destination(&pair));
+        }
+        let log = pair.tmp[0].path().join("log");
+        let source = Running::start(&mut logged(&SOMEBODY, &pair.source(), &log));
+        let text = says(&log, "Retry 1/5.");
+        assert!(text.contains("nothing is deleted at the destination"), "{text}");
+        let at = |path: &str| pair.destination.path().join(path).exists();
+        assert!(at("open") && at("surplus") && at("closed/old"), "{text}");
+        // What can be read again is brought over, and the rest deleted.
+        shell(pair.source.path(), "chmod 755 closed");
+        source.wait(LIMIT).success();
+        assert!(at("closed/file") && !at("surplus") && !at("closed/old"));
+        drop(upstream);
+        destination.map(|destination| destination.wait(LIMIT).success());
+    }
 }
 
 /// stunnel with a service, in the foreground; upstream's options but for those about logs.
@@ -320,18 +460,9 @@ fn another_key_opens_nothing() {
     let log = pair.tmp[0].path().join("log");
     let destination = pair.start_destination();
     // It would try five times, for a minute.
-    let program = End::Ours.program();
-    let script = format!(
-        "exec {} tls-source --data {} --keys {} --tmp {} > {} 2>&1",
-        program.display(),
-        pair.source.path().display(),
-        other.keys.path().display(),
-        pair.tmp[0].path().display(),
-        log.display()
-    );
-    let mut source = Command::new("sh");
-    source.args(["-c", &script]).env("DESTINATION_ADDRESS", "localhost").env("DESTINATION_PORT", pair.port.to_string());
-    let source = Running::start(&mut source);
+    let mut source = other.mover("tls-source", pair.source.path(), pair.tmp[0].path());
+    source.env("DESTINATION_ADDRESS", "localhost").env("DESTINATION_PORT", pair.port.to_string());
+    let source = Running::start(&mut logged(&[], &source, &log));
     let text = says(&log, "Syncronization failed. Retrying in 2 seconds. Retry 1/5.");
     assert!(text.contains("the TLS handshake failed ("), "{text}");
     source.signal(rustix::process::Signal::TERM);
@@ -571,11 +702,7 @@ fn a_target_that_fails_is_no_success_for_our_source() {
     let _read_only = ReadOnly::new(to.path());
     let destination = pair.block_destination(to.path());
     let log = pair.tmp[0].path().join("log");
-    let source = pair.block_source(from.path(), pair.port);
-    let mut script = Command::new("sh");
-    script.args(["-c", &format!("exec \"$@\" > {} 2>&1", log.display()), "sh"]).arg(source.get_program());
-    script.args(source.get_args()).envs(source.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let source = Running::start(&mut script);
+    let source = Running::start(&mut logged(&[], &pair.block_source(from.path(), pair.port), &log));
     let text = says(&log, "Retry 1/5.");
     assert!(text.contains("diskrsync error: "), "{text}");
     source.signal(rustix::process::Signal::TERM);
@@ -631,10 +758,15 @@ fn stock_diskrsync_behind_stunnel_is_at_home_at_either_end() {
 fn daemon(root: &Path, module: &Path, port: u16) -> Running {
     let config = root.join("plain.conf");
     let text = format!(
-        "use chroot = true\nread only = false\nuid = 0\ngid = *\n[files]\npath = {}\n[guarded]\npath = /tmp\n\
-         auth users = somebody\nsecrets file = /dev/null\n",
-        module.display()
+        "motd file = {root}/welcome\nuse chroot = true\nread only = false\nuid = 0\ngid = *\n[files]\npath = {module}\n\
+         comment = Some files\n[guarded]\npath = {module}\nauth users = somebody\nsecrets file = {root}/secrets\n\
+         [hidden]\npath = /tmp\nlist = no\n",
+        root = root.display(),
+        module = module.display()
     );
+    fs::write(root.join("welcome"), "Welcome!\n").unwrap();
+    fs::write(root.join("secrets"), "somebody:open sesame\n").unwrap();
+    fs::set_permissions(root.join("secrets"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&config, text).unwrap();
     let mut rsync = Command::new(peers::tool("rsync"));
     rsync.args(["--daemon", "--no-detach", "--address=127.0.0.1"]).arg(format!("--port={port}"));
@@ -658,15 +790,53 @@ fn a_daemon_of_rsync_is_a_place_like_any_other() {
     assert_same(source.path(), module.path(), Ignore::default());
     ours(&[&format!("--port={port}"), "somebody@127.0.0.1::files/", &to]).success();
     assert_same(source.path(), back.path(), Ignore::default());
-    for (place, code, words) in [
-        ("nothing", 5, "Unknown module 'nothing'"),
-        ("guarded", 5, "it wants a password"),
-        ("", 1, "the place at the daemon has no module"),
-    ] {
+    for (place, code, words) in [("nothing", 5, "Unknown module 'nothing'"), ("guarded", 5, "it wants a password")] {
         let outcome = ours(&["-n", &from, &format!("rsync://127.0.0.1:{port}/{place}")]);
         assert!(outcome.code() == code && outcome.text().contains(words), "{outcome}");
     }
     let closed = free_port();
     let outcome = ours(&[&from, &format!("rsync://127.0.0.1:{closed}/files")]).exits(10);
     assert!(outcome.text().contains("cannot connect to 127.0.0.1 port"), "{outcome}");
+}
+
+#[test]
+fn a_daemon_tells_its_modules_and_takes_passwords_as_from_the_real_one() {
+    let [source, module, tmp] = std::array::from_fn(|_| TempDir::new().unwrap());
+    plain(source.path(), 3, 5, 2, 0..100);
+    let port = free_port();
+    let _daemon = daemon(tmp.path(), module.path(), port);
+    let place = |path: &str| format!("rsync://127.0.0.1:{port}/{path}");
+    for words in [vec![place("")], vec!["--no-motd".into(), place("")], vec![place(""), "/tmp/x".into()]] {
+        let [expected, found] =
+            [End::Stock, End::Ours].map(|end| run(Command::new(end.program()).args(&words)).success());
+        assert_eq!(String::from_utf8_lossy(&found.stdout), String::from_utf8_lossy(&expected.stdout), "{words:?}");
+    }
+    // Some are of the same second.
+    let ignore = Ignore { directory_times: true, ..Ignore::default() };
+    let from = format!("{}/", source.path().display());
+    let guarded = place("guarded/").replace("127", "somebody@127");
+    let push = |words: &[&str], place: &str, password: Option<&str>| {
+        let mut command = Command::new(End::Ours.program());
+        command.arg("-a").args(words).arg(&from).arg(place).env_remove("RSYNC_PASSWORD").env("USER", "nobody");
+        run(command.envs(password.map(|password| ("RSYNC_PASSWORD", password))))
+    };
+    let refused = |outcome: Outcome, code: i32, words: &str| {
+        let right = outcome.code() == code && outcome.text().contains(words);
+        assert!(right && !outcome.text().contains("sesame"), "{outcome}");
+        assert_eq!(fs::read_dir(module.path()).unwrap().count(), 0);
+    };
+    refused(push(&[], &guarded, None), 5, "RSYNC_PASSWORD");
+    refused(push(&[], &guarded, Some("sesame close")), 5, "auth failed");
+    refused(push(&[], &place("guarded/"), Some("open sesame")), 5, "auth failed");
+    let file = tmp.path().join("password");
+    fs::write(&file, "open sesame\nand more\n").unwrap();
+    let option = format!("--password-file={}", file.display());
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    refused(push(&[&option], &guarded, None), 1, "others may read");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    push(&[&option], &guarded, None).success();
+    assert_same(source.path(), module.path(), ignore);
+    shell(source.path(), "touch new");
+    push(&[], &guarded, Some("open sesame")).success();
+    assert_same(source.path(), module.path(), ignore);
 }

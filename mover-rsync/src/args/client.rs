@@ -8,7 +8,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Pars
 
 use super::ArgsError;
 use crate::delta::digest::SumKind;
-use crate::options::{Beyond, Delete, Items, Names, Options};
+use crate::options::{Beyond, Delete, Items, LEAVE_LOST_AND_FOUND, Names, Options};
 use crate::wire::handshake::{compression_by_name, compression_name, sum_by_name, sum_name};
 use crate::wire::names;
 use crate::wire::sums::BLOCK_MAX;
@@ -19,7 +19,8 @@ const WHICH: &str = "Which files take part (the first that fits decides)";
 const DELETING: &str = "Deleting";
 const TELLING: &str = "What is told";
 
-/// Brings a directory to or from another machine over SSH by differences; rsync or mover-rsync runs there.
+/// Brings a directory to or from another machine over SSH by differences, or to another place of this one; rsync or
+/// mover-rsync runs there.
 ///
 /// `mover-rsync push DIRECTORY HOST:DIRECTORY` and `mover-rsync pull HOST:DIRECTORY DIRECTORY` bring a whole volume: what
 /// the first directory holds, with -aAXHSx --delete.
@@ -82,6 +83,9 @@ pub struct Cli {
     /// The port of a daemon
     #[arg(long, help_heading = HOW)]
     pub port: Option<u16>,
+    /// What a daemon wants to know of the user: the first line of this file (- is standard input), instead of RSYNC_PASSWORD
+    #[arg(long, value_name = "FILE", help_heading = HOW)]
+    pub password_file: Option<OsString>,
     /// The program to run on the other machine
     #[arg(long, default_value = "rsync", value_name = "PROGRAM", help_heading = HOW)]
     rsync_path: String,
@@ -109,6 +113,9 @@ pub struct Cli {
     /// Whole files, no differences
     #[arg(short = 'W', long, help_heading = HOW)]
     whole_file: bool,
+    /// Differences also between two places of this machine
+    #[arg(long, visible_alias = "no-W", help_heading = HOW)]
+    pub no_whole_file: bool,
     /// Write files where they stand: no second copy, but half a file when it is cut off
     #[arg(long, help_heading = HOW)]
     inplace: bool,
@@ -176,6 +183,12 @@ pub struct Cli {
     /// Paths as they are named, with the directories that lead there; from `/./` on, where it stands in them
     #[arg(short = 'R', long, help_heading = WHICH)]
     relative: bool,
+    /// What --files-from names goes directly to the destination, without the directories that lead there
+    #[arg(long, visible_alias = "no-R", help_heading = WHICH)]
+    no_relative: bool,
+    /// With -R or --files-from: the directories that lead to what is named are only made where they are missing
+    #[arg(long, help_heading = WHICH)]
+    no_implied_dirs: bool,
     /// The options before, in the order of the command line
     #[arg(skip)]
     selection: Vec<(Selection, OsString)>,
@@ -220,6 +233,9 @@ pub struct Cli {
     /// Numbers with units
     #[arg(short = 'h', long, action = ArgAction::Count, help_heading = TELLING)]
     human_readable: u8,
+    /// No message of the day of a daemon
+    #[arg(long, help_heading = TELLING)]
+    pub no_motd: bool,
     /// Only list what would come
     #[arg(long, help_heading = TELLING)]
     list_only: bool,
@@ -232,7 +248,8 @@ pub struct Cli {
 
     /// `DIRECTORY`, `DIRECTORY/` (its contents) or files; here, as `[USER@]HOST:PATH`, or at a daemon as
     /// `rsync://HOST[:PORT]/MODULE/PATH` or `HOST::MODULE/PATH`. The last one is where everything goes, and either it or
-    /// all others are here; further ones there may be written `:PATH`. A place alone is listed
+    /// all others are here, or all are; further ones there may be written `:PATH`. A place alone is listed, `HOST::` tells the
+    /// modules of a daemon
     #[arg(required = true, value_name = "SOURCE... DESTINATION")]
     places: Vec<OsString>,
     /// A whole volume is meant.
@@ -244,6 +261,9 @@ pub struct Cli {
     /// What a mover wants beyond rsync of an end that is ours.
     #[arg(skip)]
     pub beyond: Beyond,
+    /// `lost+found` is left alone: wherever it stands if the other end is stock, as upstream does, else in the root.
+    #[arg(skip)]
+    pub spares_lost_and_found: bool,
 }
 
 /// Which way a transfer goes.
@@ -346,7 +366,7 @@ impl Cli {
     }
 
     /// Filter rules in the order of the command line.
-    pub fn rules(&self) -> Result<Vec<Vec<u8>>, ArgsError> {
+    fn rules(&self) -> Result<Vec<Vec<u8>>, ArgsError> {
         let mut rules = Vec::new();
         let mut files = [&b": /.rsync-filter"[..], b"- .rsync-filter"].into_iter();
         for (kind, value) in &self.selection {
@@ -360,6 +380,16 @@ impl Cli {
             }
         }
         Ok(rules)
+    }
+
+    /// The same, with what a mover adds for an end that is ours (`native`) or stock.
+    pub fn rules_for(&self, native: bool) -> Result<Vec<Vec<u8>>, ArgsError> {
+        let added = match native {
+            true if self.beyond.volume || self.spares_lost_and_found => Some(LEAVE_LOST_AND_FOUND),
+            false if self.spares_lost_and_found => Some(&b"- lost+found"[..]),
+            _ => None,
+        };
+        Ok(self.rules()?.into_iter().chain(added.map(<[u8]>::to_vec)).collect())
     }
 
     /// The remote shell and its arguments; quotes keep blanks together.
@@ -398,7 +428,8 @@ impl Cli {
             hard_links: self.hard_links,
             sparse: self.sparse,
             // Names in a list of files lead from the source, which is told that way.
-            relative: self.relative || self.files_from.is_some() || self.without_root,
+            relative: ((self.relative || self.files_from.is_some()) && !self.no_relative) || self.without_root,
+            no_implied_dirs: self.no_implied_dirs,
             from0: self.from0,
             cvs_exclude: self.cvs_exclude,
             one_file_system: self.one_file_system,
@@ -632,6 +663,9 @@ pub fn server_args(options: &Options, direction: Direction, letters: &str, info:
             args.extend(options.from0.then(|| "--from0".into()));
         }
     }
+    let names = matches!(options.names, Some(Names::Client | Names::There(_)));
+    args.extend((names && !options.relative).then(|| "--no-relative".into()));
+    args.extend((options.relative && options.no_implied_dirs).then(|| "--no-implied-dirs".into()));
     args.push(".".into());
     args
 }

@@ -3,6 +3,7 @@
 //! Upstream copies in two passes, so that the root of the destination keeps its own attributes: first everything in the
 //! root by its name, then, with names alone, what is to be deleted.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -13,27 +14,22 @@ use clap::Parser;
 use super::source::{SSH_FAILED as UNREACHABLE, bracketed, tries, wait_until_reachable};
 use super::{Layout, Volume, Wishes, debugged, end_on_signals, psk, tls_block};
 use crate::args::client::Cli;
-use crate::client::run_over;
+use crate::client::{Ended, run_over};
 use crate::daemon::client::Remote;
 use crate::exit::ExitCode;
+use crate::options::Beyond;
 use crate::psk::Keys;
 use crate::report::line;
 use crate::session::MadeLinks;
 use crate::tls::Tunnel;
 
-/// The first pass: everything but the root itself.
-const COPIES: [&str; 5] = ["-aAhHSxz", "-r", "--exclude=lost+found", "--itemize-changes", "--info=stats2,misc2"];
+/// The first pass: everything but the root itself. Without its `--exclude=lost+found`, which [`Cli`] adds for an end that
+/// is stock.
+const COPIES: [&str; 4] = ["-aAhHSxz", "-r", "--itemize-changes", "--info=stats2,misc2"];
 
 /// The second pass, which changes and makes nothing.
-const DELETES: [&str; 7] = [
-    "-rx",
-    "--exclude=lost+found",
-    "--ignore-existing",
-    "--ignore-non-existing",
-    "--delete",
-    "--itemize-changes",
-    "--info=stats2,misc2",
-];
+const DELETES: [&str; 6] =
+    ["-rx", "--ignore-existing", "--ignore-non-existing", "--delete", "--itemize-changes", "--info=stats2,misc2"];
 
 #[derive(Debug, Parser)]
 #[command(name = "mover-rsync tls-source")]
@@ -51,7 +47,7 @@ struct SourceCli {
 }
 
 /// Runs the source; the exit code.
-pub fn run(args: &[std::ffi::OsString]) -> u8 {
+pub fn run(args: &[OsString]) -> u8 {
     match SourceCli::try_parse_from(std::iter::once("tls-source".into()).chain(args.iter().cloned())) {
         Ok(cli) => source(&cli),
         Err(error) => {
@@ -89,7 +85,8 @@ fn source(cli: &SourceCli) -> u8 {
         return ExitCode::FileSelect as u8;
     }
     line(&format!("Syncing data to {}:{port} ...", cli.address));
-    let source = Source { layout: &cli.layout, keys, address: &cli.address, port, made: MadeLinks::default() };
+    let (layout, address, beyond) = (&cli.layout, &cli.address[..], cli.wishes.beyond());
+    let source = Source { layout, keys, address, port, beyond, made: MadeLinks::default() };
     match volume {
         Volume::Filesystem => source.synchronize(),
         Volume::Block => source.synchronize_block(),
@@ -101,6 +98,7 @@ struct Source<'a> {
     keys: Keys,
     address: &'a str,
     port: u16,
+    beyond: Beyond,
     /// In all attempts: the daemon undoes what it did to links when all is done.
     made: MadeLinks,
 }
@@ -157,28 +155,48 @@ impl Source<'_> {
         let copied = match is_empty(&self.layout.data) {
             Ok(true) => {
                 line("Skipping sync of empty source directory");
-                0
+                0.into()
             }
             Ok(false) => self.copy(&data, links),
             Err(error) => {
                 eprintln!("mover-rsync: cannot read the source: {error}");
-                ExitCode::Partial as u8
+                Ended { code: ExitCode::Partial as u8, unread: true }
             }
         };
-        if copied == UNREACHABLE {
-            return UNREACHABLE;
+        match copied {
+            Ended { code: UNREACHABLE, .. } => UNREACHABLE,
+            Ended { code, unread: true } => {
+                line("Not everything could be read in the source: nothing is deleted at the destination");
+                code
+            }
+            Ended { code, .. } => combined(code, self.delete(&data)),
         }
-        combined(copied, self.session(&DELETES, false, &data, "data"))
     }
 
-    fn copy(&self, data: &str, links: &mut Vec<Vec<u8>>) -> u8 {
-        let code = self.session(&COPIES, true, data, "data");
+    fn copy(&self, data: &str, links: &mut Vec<Vec<u8>>) -> Ended {
+        let ended = match cli(&COPIES, data, &self.place("data")) {
+            Ok(mut cli) => {
+                (cli.beyond, cli.spares_lost_and_found, cli.without_root) = (self.beyond, true, true);
+                self.session(&cli, "data")
+            }
+            Err(code) => code.into(),
+        };
         links.append(&mut self.made.take());
-        if code != 0 || links.is_empty() {
-            return code;
+        if ended.code != 0 || links.is_empty() {
+            return ended;
         }
         line("Symlinks were created or modified, sending symlink munging file to destination...");
-        self.send(&munging_file(links), "symlink-munging-file")
+        self.send(&munging_file(links), "symlink-munging-file").into()
+    }
+
+    fn delete(&self, data: &str) -> u8 {
+        match cli(&DELETES, data, &self.place("data")) {
+            Ok(mut cli) => {
+                cli.spares_lost_and_found = true;
+                self.session(&cli, "data").code
+            }
+            Err(code) => code,
+        }
     }
 
     /// Sends a file of control.
@@ -188,33 +206,26 @@ impl Source<'_> {
             eprintln!("mover-rsync: cannot write {}: {error}", file.display());
             return ExitCode::FileIo as u8;
         }
-        self.session(&[], false, &file.display().to_string(), &format!("control/{name}"))
+        let module = format!("control/{name}");
+        match cli(&[], &file.display().to_string(), &self.place(&module)) {
+            Ok(cli) => self.session(&cli, &module).code,
+            Err(code) => code,
+        }
     }
 
-    /// A session of its own on a connection of its own; the exit code, [`UNREACHABLE`] if there is none.
-    fn session(&self, options: &[&str], without_root: bool, source: &str, module: &str) -> u8 {
-        let destination = self.place(module);
-        let places = [source, &destination];
-        let words = ["mover-rsync"].iter().chain(options).chain(&places);
-        let mut cli = match Cli::from_words(words.map(std::ffi::OsString::from)) {
-            Ok(cli) => cli,
-            Err(error) => {
-                eprintln!("mover-rsync: {error}");
-                return ExitCode::Usage as u8;
-            }
-        };
-        cli.without_root = without_root;
-        let Some(tunnel) = self.connected(module) else { return UNREACHABLE };
+    /// A session of its own on a connection of its own; [`UNREACHABLE`] if there is none.
+    fn session(&self, cli: &Cli, module: &str) -> Ended {
+        let Some(tunnel) = self.connected(module) else { return UNREACHABLE.into() };
         let ends = tunnel.stream().and_then(|from| Ok((from, tunnel.stream()?)));
-        let code = match ends {
-            Ok((from, to)) => run_over(&cli, from, to, &self.made),
+        let ended = match ends {
+            Ok((from, to)) => run_over(cli, from, to, &self.made),
             Err(error) => {
                 eprintln!("mover-rsync: {error}");
-                ExitCode::SocketIo as u8
+                (ExitCode::SocketIo as u8).into()
             }
         };
         tunnel.close();
-        code
+        ended
     }
 
     fn place(&self, module: &str) -> String {
@@ -229,6 +240,15 @@ impl Source<'_> {
         let tunnel = tcp.and_then(|tcp| Tunnel::client(&self.keys, tcp).map_err(|error| error.to_string()));
         tunnel.inspect_err(|error| eprintln!("mover-rsync: {error}")).ok()
     }
+}
+
+/// A command line of rsync; the exit code if it is none.
+fn cli(options: &[&str], source: &str, destination: &str) -> Result<Cli, u8> {
+    let words = ["mover-rsync"].iter().chain(options).chain([&source, &destination]);
+    Cli::from_words(words.map(OsString::from)).map_err(|error| {
+        eprintln!("mover-rsync: {error}");
+        ExitCode::Usage as u8
+    })
 }
 
 /// The code of an attempt: a hundred times the first pass's and the second's, as upstream counts, of which the system

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use volsync_common::path::Shown;
 
+use super::password::{Password, own_name};
 use crate::exit::{ExitCode, Fatal};
 use crate::report::line;
 use crate::stream::{Demux, Mux};
-use crate::wire::daemon::{Answer, answer, greeted, greeting, line as read_line, write_args};
+use crate::wire::daemon::{Answer, answer, digest, greeted, greeting, line as read_line, write_args};
 
 /// The port of rsync's daemon (IANA).
 const PORT: u16 = 873;
@@ -23,6 +24,7 @@ const LINES_MAX: usize = 10_000;
 /// A directory or file at a daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Remote {
+    user: Option<String>,
     host: String,
     port: Option<u16>,
     /// With the module in front.
@@ -40,7 +42,7 @@ impl Remote {
 
     fn url(text: &[u8]) -> Option<Self> {
         let (place, path) = text.split_at(text.iter().position(|b| *b == b'/').unwrap_or(text.len()));
-        let place = host(place)?;
+        let (user, place) = host(place)?;
         let (host, port) = match place.strip_prefix('[') {
             Some(rest) => {
                 let (host, port) = rest.split_once(']')?;
@@ -52,7 +54,7 @@ impl Remote {
             None | Some("") => None,
             Some(port) => Some(port.parse().ok()?),
         };
-        Self::named(host, port, path.strip_prefix(b"/").unwrap_or_default())
+        Self::named(user, host, port, path.strip_prefix(b"/").unwrap_or_default())
     }
 
     fn double_colon(text: &[u8]) -> Option<Self> {
@@ -67,12 +69,13 @@ impl Remote {
         if place.contains(&b'/') {
             return None;
         }
-        let place = host(place)?;
-        Self::named(place.trim_start_matches('[').trim_end_matches(']'), None, path)
+        let (user, place) = host(place)?;
+        Self::named(user, place.trim_start_matches('[').trim_end_matches(']'), None, path)
     }
 
-    fn named(host: &str, port: Option<u16>, path: &[u8]) -> Option<Self> {
-        (!host.is_empty()).then(|| Self { host: host.to_owned(), port, path: path.to_vec() })
+    fn named(user: Option<&str>, host: &str, port: Option<u16>, path: &[u8]) -> Option<Self> {
+        let user = user.filter(|user| !user.is_empty()).map(ToOwned::to_owned);
+        (!host.is_empty()).then(|| Self { user, host: host.to_owned(), port, path: path.to_vec() })
     }
 
     /// Module and path.
@@ -88,6 +91,11 @@ impl Remote {
         };
         let same = other.host == self.host && other.port == self.port && other.module() == self.module();
         same.then_some(other.path)
+    }
+
+    /// Whether no module is named: then the modules are what is asked for.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.module().is_empty()
     }
 
     fn module(&self) -> &[u8] {
@@ -117,20 +125,17 @@ impl Remote {
     /// Greets, asks for the module and hands over the server's arguments, which end before `paths`; the protocol.
     pub(crate) fn enter(
         &self,
+        guest: &Guest,
         args: &[String],
         paths: &[Vec<u8>],
         input: &mut Demux<impl Read>,
         out: &mut Mux<impl Write>,
     ) -> Result<i32, Fatal> {
-        if self.module().is_empty() {
+        if self.is_bare() {
             return Err(Fatal::Other(ExitCode::Usage, "the place at the daemon has no module".into()));
         }
-        out.data().extend_from_slice(greeting().as_bytes());
-        out.flush()?;
-        let protocol = greeted(&read_line(input)?)?;
-        out.data().extend_from_slice(self.module());
-        out.data().push(b'\n');
-        out.flush()?;
+        let greeting = ask(self.module(), input, out)?;
+        let protocol = greeted(&greeting)?;
         for _ in 0..LINES_MAX {
             let refused = match answer(&read_line(input)?) {
                 Answer::Ok => {
@@ -138,23 +143,94 @@ impl Remote {
                     return Ok(protocol);
                 }
                 Answer::Text(text) => {
-                    line(&Shown(&text).to_string());
+                    guest.hears(&text);
+                    continue;
+                }
+                Answer::Password(challenge) => {
+                    let known = guest.answer(self.user.as_deref(), digest(&greeting), &challenge)?;
+                    out.data().extend_from_slice(known.as_bytes());
+                    out.flush()?;
                     continue;
                 }
                 Answer::Exit => "it has nothing more to say".to_owned(),
-                Answer::Password => "it wants a password, which is not supported".to_owned(),
                 Answer::Refused(why) => Shown(&why).to_string(),
             };
-            return Err(Fatal::Other(ExitCode::StartClient, format!("the daemon refuses: {refused}")));
+            return Err(refusal(&refused));
         }
-        Err(Fatal::Other(ExitCode::StartClient, "the daemon only talks".into()))
+        Err(only_talks())
     }
 }
 
-/// The host without a user, whom only a password would need; `None` for what no host name can be.
-fn host(place: &[u8]) -> Option<&str> {
-    let at = place.iter().rposition(|b| *b == b'@').map_or(0, |at| at + 1);
-    std::str::from_utf8(&place[at..]).ok().filter(|host| !host.starts_with('-'))
+/// Shows the modules that the daemon has to show.
+pub(crate) fn modules(guest: &Guest, input: &mut Demux<impl Read>, out: &mut Mux<impl Write>) -> Result<(), Fatal> {
+    greeted(&ask(LIST, input, out)?)?;
+    for _ in 0..LINES_MAX {
+        match answer(&read_line(input)?) {
+            Answer::Exit => return Ok(()),
+            Answer::Text(text) => guest.hears(&text),
+            Answer::Refused(why) => return Err(refusal(&Shown(&why).to_string())),
+            Answer::Ok | Answer::Password(_) => return Err(refusal("it does not list its modules")),
+        }
+    }
+    Err(only_talks())
+}
+
+/// Greets, and says what is wanted; the daemon's greeting.
+fn ask(wish: &[u8], input: &mut Demux<impl Read>, out: &mut Mux<impl Write>) -> Result<Vec<u8>, Fatal> {
+    out.data().extend_from_slice(greeting().as_bytes());
+    out.flush()?;
+    let theirs = read_line(input)?;
+    greeted(&theirs)?;
+    out.data().extend_from_slice(wish);
+    out.data().push(b'\n');
+    out.flush()?;
+    Ok(theirs)
+}
+
+/// What a daemon is asked for instead of a module.
+const LIST: &[u8] = b"#list";
+
+fn refusal(why: &str) -> Fatal {
+    Fatal::Other(ExitCode::StartClient, format!("the daemon refuses: {why}"))
+}
+
+fn only_talks() -> Fatal {
+    Fatal::Other(ExitCode::StartClient, "the daemon only talks".into())
+}
+
+/// Who comes to a daemon.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Guest {
+    pub(crate) password: Option<Password>,
+    /// Does not want to hear the message of the day (`--no-motd`), nor the modules with it, as with rsync.
+    pub(crate) deaf: bool,
+}
+
+impl Guest {
+    /// A line for people. Columns stay columns.
+    fn hears(&self, text: &[u8]) {
+        if !self.deaf {
+            let columns: Vec<_> = text.split(|b| *b == b'\t').map(|column| Shown(column).to_string()).collect();
+            line(&columns.join("\t"));
+        }
+    }
+
+    /// The line that answers to a challenge.
+    fn answer(&self, user: Option<&str>, digest: Option<&str>, challenge: &[u8]) -> Result<String, Fatal> {
+        let Some(password) = &self.password else {
+            return Err(refusal("it wants a password: RSYNC_PASSWORD or --password-file has none"));
+        };
+        let answer = digest.and_then(|digest| password.answer(digest, challenge));
+        let answer = answer.ok_or_else(|| refusal("it wants a password by a digest that is not known"))?;
+        Ok(format!("{} {answer}\n", user.map_or_else(own_name, ToOwned::to_owned)))
+    }
+}
+
+/// The user, if one is named, and the host; `None` for what no host name can be.
+fn host(place: &[u8]) -> Option<(Option<&str>, &str)> {
+    let place = std::str::from_utf8(place).ok()?;
+    let (user, host) = place.rsplit_once('@').map_or((None, place), |(user, host)| (Some(user), host));
+    (!host.starts_with('-')).then_some((user, host))
 }
 
 #[cfg(test)]
@@ -200,7 +276,8 @@ mod tests {
     fn entered(says: &str) -> (Result<i32, Fatal>, Vec<u8>) {
         let (mut input, mut out) = (Demux::new(Cursor::new(says.as_bytes().to_vec())), Mux::new(Vec::new()));
         let remote = Remote::parse(b"rsync://h/data/").unwrap();
-        let protocol = remote.enter(&["--server".into(), ".".into()], &[b"data/".to_vec()], &mut input, &mut out);
+        let (guest, args) = (Guest::default(), ["--server".into(), ".".into()]);
+        let protocol = remote.enter(&guest, &args, &[b"data/".to_vec()], &mut input, &mut out);
         (protocol, out.into_inner().unwrap())
     }
 
@@ -226,7 +303,8 @@ mod tests {
             assert!(error.code() == code && error.to_string().contains(words), "{says}: {error}");
         }
         let mut endless = Demux::new(b"@RSYNCD: 31.0\n".chain(io::repeat(b'\n')));
-        let talk = Remote::parse(b"h::m").unwrap().enter(&[], &[], &mut endless, &mut Mux::new(Vec::new()));
+        let (place, guest) = (Remote::parse(b"h::m").unwrap(), Guest::default());
+        let talk = place.enter(&guest, &[], &[], &mut endless, &mut Mux::new(Vec::new()));
         assert!(talk.unwrap_err().to_string().contains("only talks"));
     }
 }

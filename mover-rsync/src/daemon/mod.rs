@@ -4,4 +4,5 @@
 //! mover of VolSync both stand behind [`crate::tls`].
 
 pub(crate) mod client;
+pub(crate) mod password;
 pub(crate) mod server;

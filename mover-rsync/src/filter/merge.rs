@@ -98,6 +98,7 @@ pub(super) struct Parser<'a> {
 struct Modifiers {
     defaults: Defaults,
     inverted: bool,
+    attributes: bool,
     once: bool,
     itself: bool,
     cvs: bool,
@@ -177,6 +178,7 @@ impl Parser<'_> {
             inverted: modifiers.inverted,
             perishable,
             absolute,
+            attributes: modifiers.attributes,
             pattern: Pattern::new(pattern),
             text: pattern.to_vec(),
             from: self.from.clone(),
@@ -241,6 +243,7 @@ fn modifiers(text: &[u8], kind: &[u8], letters: &[u8], defaults: Defaults) -> Re
                 (found.defaults.bare, found.defaults.words, found.defaults.clears) = (Some(false), true, true);
             }
             b'C' if kind == b"-" => found.cvs = true,
+            b'x' if !merges => found.attributes = true,
             b'x' => return Err(ArgsError::Unsupported(format!("--filter={}", Shown(text)))),
             _ => return Err(wrong(text, "a modifier is not known")),
         }

@@ -18,7 +18,7 @@ use pattern::Pattern;
 pub(crate) use tree::{InTree, Site};
 
 /// Rules in their order. Clones share them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     items: Arc<[Item]>,
     reading: Reading,
@@ -53,6 +53,8 @@ struct Rule {
     perishable: bool,
     /// It is held against the whole path on its machine.
     absolute: bool,
+    /// It is about names of extended attributes, not of files.
+    attributes: bool,
     pattern: Pattern,
     /// The pattern as it was written.
     text: Vec<u8>,
@@ -155,6 +157,12 @@ impl Filter {
         wire
     }
 
+    /// What the rules say of extended attributes at the sending side or at the other one, if they say anything.
+    pub fn attributes(&self, sends: bool) -> Option<Attributes> {
+        let some = self.items.iter().any(|item| matches!(item, Item::Rule(rule) if rule.attributes));
+        some.then(|| Attributes { filter: self.clone(), sends })
+    }
+
     /// Whether the sender leaves this out; `path` is the one in the file list. Only what is said of all directories counts.
     pub fn hides(&self, path: &[u8], is_dir: bool) -> bool {
         excludes(&self.items, Seen { path, is_dir, above: b"" }, &Rule::hides)
@@ -163,6 +171,22 @@ impl Filter {
     /// Whether this must not be deleted at the receiving side. Only what is said of all directories counts.
     pub fn protects(&self, path: &[u8], is_dir: bool) -> bool {
         excludes(&self.items, Seen { path, is_dir, above: b"" }, &Rule::protects)
+    }
+}
+
+/// Rules about extended attributes (`x`), for one of both sides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    filter: Filter,
+    sends: bool,
+}
+
+impl Attributes {
+    /// Whether an attribute of this name does not travel.
+    pub fn excludes(&self, name: &[u8]) -> bool {
+        let seen = Seen { path: name, is_dir: false, above: b"" };
+        let concerns = |rule: &Rule| if self.sends { rule.sides.sender } else { rule.sides.receiver };
+        excludes(&self.filter.items, seen, &|rule| rule.attributes && concerns(rule))
     }
 }
 
@@ -211,15 +235,15 @@ impl Item {
 
 impl Rule {
     fn hides(&self) -> bool {
-        self.sides.sender
+        self.sides.sender && !self.attributes
     }
 
     fn protects(&self) -> bool {
-        self.sides.receiver
+        self.sides.receiver && !self.attributes
     }
 
     fn protects_in_deleted(&self) -> bool {
-        self.sides.receiver && !self.perishable
+        self.protects() && !self.perishable
     }
 
     fn fits(&self, seen: Seen<'_>) -> bool {
@@ -249,6 +273,7 @@ impl Rule {
             (self.sides.sender && (self.sides.said || !self.sides.receiver), b's'),
             (self.sides.receiver && (self.sides.said || !self.sides.sender), b'r'),
             (self.perishable, b'p'),
+            (self.attributes, b'x'),
         ];
         let mut wire: Vec<u8> = letters.iter().filter(|(set, _)| *set).map(|(_, letter)| *letter).collect();
         wire.push(b' ');
@@ -447,7 +472,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_obeyed_is_refused() {
-        for rule in [". file", "merge,e file", "-x x", ": a/b"] {
+        for rule in [". file", "merge,e file", ":x x", ": a/b"] {
             assert_eq!(Filter::new(&[rule], false).unwrap_err().code(), 4, "{rule}");
         }
         for rule in ["", "x", "-", "- ", "?? x", "-q x", ":", ".", ":! x"] {

@@ -3,18 +3,21 @@
 //! The rules in a directory are those of the directory above, with what its own files say in front of what they said
 //! there. Directories are looked at when something in them is judged, and remembered.
 
-use std::collections::HashMap;
-use std::io::Read as _;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use volsync_common::dest::{Dest, DestOptions};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use volsync_common::dest::{Dest, DestOptions, Directory};
 use volsync_common::path::Shown;
 
 use super::merge::{FILE_MAX, Merge, Parser};
 use super::{Filter, From, Item, Reading, Rule, Seen, excludes};
 use crate::args::ArgsError;
-use crate::directories::{Directories, split};
+use crate::directories::{Directories, join, split};
 
 /// Where rules are applied.
 #[derive(Clone, Debug)]
@@ -174,19 +177,12 @@ impl InTree {
     /// The rules in `dir`, from those in the directory above.
     fn enter(&self, levels: &mut Levels, above: &Arc<[Item]>, dir: &[u8]) -> Result<Arc<[Item]>, ArgsError> {
         let Levels { dirs, .. } = levels;
-        let mut opened = None;
         let mut read = |name: &[u8]| -> Result<Option<Vec<u8>>, ArgsError> {
-            let dir = match &opened {
-                Some(dir) => dir,
-                None => match dirs.open(dir) {
-                    Ok(dir) => opened.insert(dir),
-                    // It will be told where it is listed.
-                    Err(_) => return Ok(None),
-                },
-            };
-            match dir.open(name) {
-                Ok((file, _)) => text(file, name).map(Some),
-                Err(error) => missing(name, &error),
+            let (below, name) = split(name);
+            match dirs.open(&if below == b"." { dir.to_vec() } else { join(dir, below) }) {
+                Ok(dir) => self.text(&dir, name),
+                // It will be told where it is listed.
+                Err(_) => Ok(None),
             }
         };
         let skip = if dir == b"." { 0 } else { dir.len() + 1 } + self.site.prefix.len();
@@ -221,24 +217,35 @@ impl InTree {
         let way = self.leads.strip_prefix(dir).unwrap_or_default();
         let from = From::Above(way.into());
         let mut read = |name: &[u8]| {
-            let Ok(opened) = Dest::open(Path::new(std::ffi::OsStr::from_bytes(dir)), DestOptions::default()) else {
-                return Ok(None);
-            };
-            match opened.directory(None).and_then(|dir| dir.open(name)) {
-                Ok((file, _)) => text(file, name).map(Some),
-                Err(error) => missing(name, &error),
+            let (below, name) = split(name);
+            let path = [dir, below].concat();
+            let opened = Dest::open(Path::new(std::ffi::OsStr::from_bytes(&path)), DestOptions::default());
+            match opened.and_then(|opened| opened.directory(None)) {
+                Ok(dir) => self.text(&dir, name),
+                Err(_) => Ok(None),
             }
         };
+        let mut stepping = Stepping::new(rules, self.filter.reading, &from, &mut read);
         let mut items = Vec::new();
         for item in &**rules {
             items.push(match item {
-                Item::Merge(merge, _) if looks_in(merge, dir, &self.leads) => {
-                    step(item, self.filter.reading, &from, &mut read)?
-                }
+                Item::Merge(merge, _) if looks_in(merge, dir, &self.leads) => stepping.step(item)?,
                 item => item.clone(),
             });
         }
         Ok(items.into())
+    }
+
+    /// The text of a file of rules, if it is there. A link is followed, as rsync does, unless nothing leads out of the tree.
+    fn text(&self, dir: &Directory, name: &[u8]) -> Result<Option<Vec<u8>>, ArgsError> {
+        let opened = match dir.open(name) {
+            Err(error) if self.site.above && Errno::from_io_error(&error) == Some(Errno::LOOP) => follow(dir, name),
+            opened => opened.map(|(file, _)| file),
+        };
+        match opened {
+            Ok(file) => text(file, name).map(Some),
+            Err(error) => missing(name, &error),
+        }
     }
 }
 
@@ -262,40 +269,89 @@ fn looks_in(merge: &Merge, dir: &[u8], top: &[u8]) -> bool {
 /// Gives the text of a file in the directory in question, if it is there.
 type Here<'a> = &'a mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>, ArgsError>;
 
+/// Opens the regular file that a link leads to.
+fn follow(dir: &Directory, name: &[u8]) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
 /// The rules below a directory with `rules`.
 fn descend(rules: &Arc<[Item]>, reading: Reading, from: &From, read: Here<'_>) -> Result<Arc<[Item]>, ArgsError> {
-    let mut items = Vec::with_capacity(rules.len());
-    for item in &**rules {
-        items.push(step(item, reading, from, read)?);
-    }
+    let mut stepping = Stepping::new(rules, reading, from, read);
+    let items = rules.iter().map(|item| stepping.step(item)).collect::<Result<Vec<_>, _>>()?;
     // Most directories have nothing to say.
     if items[..] == rules[..] { Ok(rules.clone()) } else { Ok(items.into()) }
 }
 
-fn step(item: &Item, reading: Reading, from: &From, read: Here<'_>) -> Result<Item, ArgsError> {
-    let Item::Merge(merge, inherited) = item else { return Ok(item.clone()) };
-    let own = read(merge.name())?;
-    let mut items = Vec::new();
-    let mut cleared = false;
-    if let Some(text) = own {
+/// Files of rules name further ones at most so deep.
+const NESTED_MAX: usize = 16;
+
+/// The step into a directory.
+struct Stepping<'a> {
+    reading: Reading,
+    from: &'a From,
+    read: Here<'a>,
+    /// Names of all files of rules: one that is named again is passed over, as in rsync.
+    known: HashSet<Vec<u8>>,
+    depth: usize,
+}
+
+impl<'a> Stepping<'a> {
+    fn new(rules: &[Item], reading: Reading, from: &'a From, read: Here<'a>) -> Self {
+        let mut known = HashSet::new();
+        names(rules, &mut known);
+        Self { reading, from, read, known, depth: 0 }
+    }
+
+    /// What becomes of an item.
+    fn step(&mut self, item: &Item) -> Result<Item, ArgsError> {
+        let Item::Merge(merge, inherited) = item else { return Ok(item.clone()) };
+        if self.depth == NESTED_MAX {
+            return Err(ArgsError::Usage(format!("{}: too many files of rules name each other", Shown(merge.name()))));
+        }
+        let (own, cleared) = self.own(merge)?;
+        let mut items = Vec::new();
+        self.depth += 1;
+        for item in &own {
+            let again = matches!(item, Item::Merge(merge, _) if !self.known.insert(merge.name().to_vec()));
+            if !again {
+                items.push(self.step(item)?);
+            }
+        }
+        if merge.inherits && !cleared {
+            for item in &**inherited {
+                items.push(self.step(item)?);
+            }
+        }
+        self.depth -= 1;
+        Ok(Item::Merge(merge.clone(), items.into()))
+    }
+
+    /// What a file says here, and whether it takes back what was said above.
+    fn own(&mut self, merge: &Merge) -> Result<(Vec<Item>, bool), ArgsError> {
+        let Some(text) = (self.read)(merge.name())? else { return Ok((Vec::new(), false)) };
+        let read = &mut self.read;
         let mut named = |name: &[u8]| -> Result<Vec<u8>, ArgsError> {
-            if name.contains(&b'/') {
+            if name.starts_with(b"/") || name.split(|b| *b == b'/').any(|element| element == b"..") {
                 return Err(ArgsError::Unsupported(format!("merge {} in a file of rules", Shown(name))));
             }
             read(name)?.ok_or_else(|| ArgsError::Usage(format!("there is no file of rules {}", Shown(name))))
         };
-        let from = from.clone();
-        let mut parser = Parser { reading, read: &mut named, from, depth: 0, items, cleared };
+        let (reading, from, items) = (self.reading, self.from.clone(), Vec::new());
+        let mut parser = Parser { reading, read: &mut named, from, depth: 0, items, cleared: false };
         parser.file(&text, merge.defaults).map_err(|error| in_file(merge.name(), error))?;
-        (items, cleared) = (parser.items, parser.cleared);
-        if items.iter().any(|item| matches!(item, Item::Merge(..))) {
-            return Err(ArgsError::Unsupported(format!("dir-merge in the file of rules {}", Shown(merge.name()))));
+        Ok((parser.items, parser.cleared))
+    }
+}
+
+fn names(rules: &[Item], known: &mut HashSet<Vec<u8>>) {
+    for item in rules {
+        if let Item::Merge(merge, items) = item {
+            known.insert(merge.name().to_vec());
+            names(items, known);
         }
     }
-    if merge.inherits && !cleared {
-        items.extend(inherited.iter().cloned());
-    }
-    Ok(Item::Merge(merge.clone(), items.into()))
 }
 
 fn in_file(name: &[u8], error: ArgsError) -> ArgsError {
@@ -305,21 +361,21 @@ fn in_file(name: &[u8], error: ArgsError) -> ArgsError {
     }
 }
 
-fn text(file: std::fs::File, name: &[u8]) -> Result<Vec<u8>, ArgsError> {
+fn text(file: File, name: &[u8]) -> Result<Vec<u8>, ArgsError> {
     let mut text = Vec::new();
     file.take(FILE_MAX).read_to_end(&mut text).map_err(|error| unreadable(name, &error))?;
     Ok(text)
 }
 
 /// What is there but no file has no rules.
-fn missing(name: &[u8], error: &std::io::Error) -> Result<Option<Vec<u8>>, ArgsError> {
+fn missing(name: &[u8], error: &io::Error) -> Result<Option<Vec<u8>>, ArgsError> {
     match error.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidInput => Ok(None),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Ok(None),
         _ => Err(unreadable(name, error)),
     }
 }
 
-fn unreadable(name: &[u8], error: &std::io::Error) -> ArgsError {
+fn unreadable(name: &[u8], error: &io::Error) -> ArgsError {
     ArgsError::Usage(format!("cannot read the file of rules {}: {error}", Shown(name)))
 }
 

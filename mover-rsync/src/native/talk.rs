@@ -46,9 +46,9 @@ pub(crate) struct Comparison {
     pub(crate) failed: HashSet<Vec<u8>>,
 }
 
-/// Whether trees are compared at all. Without times every file is looked at, and of a list of files the root is none.
+/// Whether trees are compared at all: not where every file is looked at.
 fn compares(options: &Options) -> bool {
-    options.recursive && !options.ignore_times && options.items != Items::All && !options.relative
+    options.recursive && !options.ignore_times && options.items != Items::All
 }
 
 /// The sender's part; several sources are not compared. `failed` tells of what could not be read, and gives its error bits.
@@ -62,7 +62,7 @@ pub(crate) fn send<R: Read, W: Write>(
 ) -> Result<Comparison, Fatal> {
     // Rules of files in the tree need not be the same at both ends.
     let compared = compares(&terms.options) && !terms.filter.needs_tree();
-    let source = source.filter(|source| source.is_tree() && compared);
+    let source = source.filter(|source| source.is_whole() && compared);
     let with_root = source.is_some_and(|source| !source.is_without_root());
     Begin { root: source.map(|source| source.listed(b".")), with_root }.write(out.data());
     out.flush()?;

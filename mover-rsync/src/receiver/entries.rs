@@ -93,12 +93,38 @@ impl<W: Write> Generator<'_, W> {
         Ok(())
     }
 
+    /// Whether a directory only leads to something and is not to be touched. Senders tell of it all the same.
+    fn is_way(&self, entry: &Entry) -> bool {
+        self.context.terms.options.no_implied_dirs && entry.top && entry.no_content
+    }
+
+    /// Makes the directories that lead to something as far as they are missing (`--no-implied-dirs`).
+    fn make_way(&mut self, path: &[u8]) {
+        let (options, mode) = (&self.context.terms.options, 0o777 & !self.context.umask);
+        if !options.no_implied_dirs || options.dry_run {
+            return;
+        }
+        for (end, _) in path.iter().enumerate().filter(|(_, b)| **b == b'/') {
+            let made = self.dirs.parent(&path[..end]).and_then(|(dir, name)| match dir.stat(name)? {
+                Some(_) => Ok(()),
+                None => dir.make_dir(name, mode),
+            });
+            // What is missing then fails by its name.
+            if made.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Makes a directory whose contents follow; whether it stands.
     fn content_directory(&mut self, number: usize, ndx: u32) -> Result<bool, Fatal> {
         let Some(dir) = self.tree.get_mut(number) else { return Ok(false) };
         dir.handled = true;
         let (path, entry) = (dir.path.clone(), dir.entry.clone());
-        let there = self.directory(ndx, &entry, &path, true)?;
+        let there = self.is_way(&entry) || {
+            self.make_way(&path);
+            self.directory(ndx, &entry, &path, true)?
+        };
         if let Some(dir) = self.tree.get_mut(number) {
             dir.there = there;
         }
@@ -114,7 +140,7 @@ impl<W: Write> Generator<'_, W> {
                     continue;
                 }
                 let (path, entry) = (self.tree[number].path.clone(), self.tree[number].entry.clone());
-                self.tree[number].there = self.directory(0, &entry, &path, false)?;
+                self.tree[number].there = self.is_way(&entry) || self.directory(0, &entry, &path, false)?;
             }
         }
         Ok(())
@@ -210,6 +236,7 @@ impl<W: Write> Generator<'_, W> {
         if (options.existing || options.ignore_existing) && options.passes_over(self.stands(path)) {
             return Ok(());
         }
+        self.make_way(path);
         if let Some(group) = entry.group {
             match self.groups.member(group, ndx) {
                 Member::Leads => {}

@@ -124,12 +124,12 @@ impl<'a, W: Write> Generator<'a, W> {
     /// Works to the end. A sender that is still there is told of a failure.
     pub(super) fn run(mut self) -> Result<Outcome, Fatal> {
         let outcome = self.phases();
-        if let Err(fatal) = &outcome
-            && fatal.is_told()
-        {
-            give_up(self.context.terms.agreed, fatal, self.out);
+        if let Err(fatal) = &outcome {
+            if fatal.is_told() {
+                give_up(self.context.terms.agreed, fatal, self.out);
+            }
             // The sender has some time to read that and close: the thread drains the connection, and its end closes
-            // the channel.
+            // the channel. The file that it was writing is gone by then.
             let deadline = Instant::now() + FAREWELL;
             while self.events.next(Some(deadline.saturating_duration_since(Instant::now()))).is_ok() {}
         }
@@ -155,21 +155,39 @@ impl<'a, W: Write> Generator<'a, W> {
             }
             self.done();
         }
+        // A stock sender has its own idea of when the last word may come; one of ours takes it whenever it comes, and a
+        // round trip is saved.
+        let early = self.context.terms.agreed.native();
+        if early {
+            self.conclude();
+            self.out.flush()?;
+        }
         let counted = loop {
             match self.finished.take() {
                 Some(counted) => break *counted,
                 None => self.wait()?,
             }
         };
-        self.finish_directories();
-        if let Some(left) = self.context.troubles.summed_up() {
-            eprintln!("rsync: {left}");
+        if !early {
+            self.conclude();
+            self.out.flush()?;
         }
-        self.done();
-        self.out.flush()?;
         let limit = if self.stopped { io_error::DELETE_LIMIT } else { 0 };
         let failed = self.context.troubles.failed.load(std::sync::atomic::Ordering::Relaxed);
         Ok(Outcome { failed, io_error: self.context.io_error() | limit, deleted: self.deleted, ..counted })
+    }
+
+    /// The last things, when nothing is on the way any more.
+    fn conclude(&mut self) {
+        self.finish_directories();
+        if let Some(left) = self.context.troubles.summed_up() {
+            let left = format!("rsync: {left}");
+            eprintln!("{left}");
+            if self.out.carries_errors() {
+                self.out.message(&Message::Text { tag: Tag::Warning, text: format!("{left}\n").into_bytes() });
+            }
+        }
+        self.done();
     }
 
     pub(super) fn segmented(&self) -> bool {
@@ -227,8 +245,10 @@ impl<'a, W: Write> Generator<'a, W> {
 
     /// Asks again for what came wrong; ends when nothing is on the way any more.
     fn second_tries(&mut self) -> Result<(), Fatal> {
+        // A sender of ours need not confirm that it heard of the end: what it was asked for is counted.
+        let confirmed = self.segmented() || !self.context.terms.agreed.native();
         let segments = if self.segmented() { self.gone } else { 1 };
-        while self.answers < segments {
+        while confirmed && self.answers < segments {
             self.wait()?;
         }
         loop {

@@ -36,6 +36,11 @@ impl Name {
         Self::of(&elements, text)
     }
 
+    /// What it is called without the directories that lead there; `None` if what is in it is meant.
+    pub(crate) fn alone(&self) -> Option<Vec<u8>> {
+        (!self.contents).then(|| crate::directories::split(&self.path).1.to_vec())
+    }
+
     /// An argument of the command line: its path is sent as it stands, and begins in `/` or in the current directory.
     pub(crate) fn argument(text: &[u8]) -> Result<Self, ArgsError> {
         let (base, below) = match text.windows(3).position(|three| three == b"/./") {

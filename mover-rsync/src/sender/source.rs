@@ -71,9 +71,9 @@ impl Source {
         }
     }
 
-    /// Whether it is a directory with what it holds.
-    pub(crate) fn is_tree(&self) -> bool {
-        self.file.is_none()
+    /// Whether it is a directory with all that it holds.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.file.is_none() && self.names.is_none()
     }
 
     /// Whether the directory itself does not take part.
@@ -142,13 +142,23 @@ impl Sources {
         alone.map_or(Ok(Self { all, incomplete }), Err)
     }
 
-    /// What `names` lead to from the directory `from` (`--files-from`).
-    pub fn listed(from: &Path, names: &[Vec<u8>]) -> Result<Self, Fatal> {
+    /// What `names` lead to from the directory `from` (`--files-from`): with the directories that lead there if
+    /// `relative`, else as so many sources.
+    pub fn listed(from: &Path, names: &[Vec<u8>], relative: bool) -> Result<Self, Fatal> {
         if !from.is_dir() {
             let shown = Shown(from.as_os_str().as_bytes());
             return Err(Fatal::Other(ExitCode::FileSelect, format!("the source {shown} is no directory")));
         }
         let at = |base: &[u8]| if base == b"." { from.to_owned() } else { from.join(OsStr::from_bytes(base)) };
+        if !relative {
+            let path = |name: &Vec<u8>| {
+                let Name { base, path, contents, .. } = Name::listed(name);
+                let path = at(&base).join(OsStr::from_bytes(&path));
+                if contents { path.join(".") } else { path }
+            };
+            let paths: Vec<_> = names.iter().map(path).collect();
+            return Self::open(paths.iter().map(PathBuf::as_path));
+        }
         Self::by_name(names.iter().map(|name| Name::listed(name)), at)
     }
 

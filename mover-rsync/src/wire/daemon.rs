@@ -16,8 +16,8 @@ const ARGS_BYTES: usize = 4 << 20;
 /// What a greeting begins with.
 const GREETING: &[u8] = b"@RSYNCD: ";
 
-/// Digests for passwords, in the order of rsync 3.5.0. Nobody asks for one, but a greeting without them is taken for that
-/// of a release that never was.
+/// Digests for passwords, in the order of rsync 3.5.0. A greeting without them is taken for that of a release that never
+/// was.
 const DIGESTS: &str = "sha512 sha256 sha1 md5 md4";
 
 /// Reads up to a line feed, which is left out.
@@ -56,6 +56,16 @@ pub fn greeted(line: &[u8]) -> Result<i32, WireError> {
     }
 }
 
+/// The digest for passwords with a peer that greeted so: the first of ours that it has. One that names none has MD5.
+pub fn digest(line: &[u8]) -> Option<&'static str> {
+    let mut theirs = line.strip_prefix(GREETING).unwrap_or_default().split(|b| *b == b' ').skip(1).peekable();
+    if theirs.peek().is_none() {
+        return Some("md5");
+    }
+    let theirs: Vec<_> = theirs.collect();
+    DIGESTS.split(' ').find(|ours| theirs.iter().any(|name| name.eq_ignore_ascii_case(ours.as_bytes())))
+}
+
 /// A number of at most five digits.
 fn number(digits: &[u8]) -> Option<i32> {
     let proper = (1..=5).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
@@ -69,8 +79,8 @@ pub enum Answer {
     Ok,
     /// There is nothing more to say.
     Exit,
-    /// A password is wanted.
-    Password,
+    /// A password is wanted, for this challenge.
+    Password(Vec<u8>),
     /// No, and why not.
     Refused(Vec<u8>),
     /// A message for people.
@@ -82,10 +92,10 @@ pub fn answer(line: &[u8]) -> Answer {
     match line {
         b"@RSYNCD: OK" => Answer::Ok,
         b"@RSYNCD: EXIT" => Answer::Exit,
-        _ if line.starts_with(b"@RSYNCD: AUTHREQD") => Answer::Password,
-        _ => match line.strip_prefix(b"@ERROR") {
-            Some(why) => Answer::Refused(why.strip_prefix(b":").unwrap_or(why).trim_ascii().to_vec()),
-            None => Answer::Text(line.to_vec()),
+        _ => match (line.strip_prefix(b"@RSYNCD: AUTHREQD "), line.strip_prefix(b"@ERROR")) {
+            (Some(challenge), _) => Answer::Password(challenge.to_vec()),
+            (None, Some(why)) => Answer::Refused(why.strip_prefix(b":").unwrap_or(why).trim_ascii().to_vec()),
+            (None, None) => Answer::Text(line.to_vec()),
         },
     }
 }
@@ -185,7 +195,7 @@ mod tests {
         for (line, expect) in [
             ("@RSYNCD: OK", Answer::Ok),
             ("@RSYNCD: EXIT", Answer::Exit),
-            ("@RSYNCD: AUTHREQD c2FsdA", Answer::Password),
+            ("@RSYNCD: AUTHREQD c2FsdA", Answer::Password(b"c2FsdA".to_vec())),
             ("@ERROR: Unknown module 'x'", Answer::Refused(b"Unknown module 'x'".to_vec())),
             ("Welcome", Answer::Text(b"Welcome".to_vec())),
             ("", Answer::Text(Vec::new())),
@@ -196,6 +206,18 @@ mod tests {
             (wish(b"#list"), wish(b""), wish(b"data")),
             (Wish::List, Wish::List, Wish::Module(b"data".to_vec()))
         );
+    }
+
+    #[test]
+    fn the_digest_of_passwords_is_our_first_that_the_peer_has() {
+        for (line, expect) in [
+            ("@RSYNCD: 32.0 sha512 sha256 sha1 md5 md4", Some("sha512")),
+            ("@RSYNCD: 32.0 md4 md5", Some("md5")),
+            ("@RSYNCD: 31.0", Some("md5")),
+            ("@RSYNCD: 32.0 whirlpool", None),
+        ] {
+            assert_eq!(digest(line.as_bytes()), expect, "{line}");
+        }
     }
 
     #[test]
