@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::time::Instant;
 
@@ -355,5 +355,37 @@ fn a_source_that_changes_while_it_is_read_leaves_whole_files_and_a_word() {
         assert_eq!(read(&source, "kept"), read(&destination, "kept"));
         transfer(&Shell::local(), pair, "-aHAX --delete", &from, destination.path()).success();
         assert_same(source.path(), destination.path(), Ignore::default());
+    }
+}
+
+/// As many names of one file as no ext4 takes, and values as long as the kernel takes.
+#[test]
+fn a_hundred_thousand_hard_links_and_the_longest_attributes_arrive() {
+    const LINKS: u64 = 100_000;
+    let mounted = Mounted::xfs();
+    let source = mounted.path().join("from");
+    shell(mounted.path(), "mkdir -p from/d; echo one > from/d/first; echo > from/long");
+    for n in 1..LINKS {
+        fs::hard_link(source.join("d/first"), source.join(format!("d/{n}"))).unwrap();
+    }
+    for (name, byte) in [("user.longest", 1), ("user.other", 2)] {
+        let value = [byte; 64 << 10];
+        rustix::fs::setxattr(source.join("long"), name, &value, rustix::fs::XattrFlags::empty()).unwrap();
+    }
+    shell(&source, "touch -d @999 long d/first d .");
+    let remote = Shell::local();
+    for (pair, times) in [(OURS, 2), (Pair { server: End::Stock, ..OURS }, 1)] {
+        let destination = mounted.path().join("to");
+        for _ in 0..times {
+            transfer(&remote, pair, "-aHAX", &contents(&source), &destination).success();
+        }
+        let first = fs::metadata(destination.join("d/first")).unwrap();
+        assert_eq!((first.nlink(), first.len()), (LINKS, 4), "{pair:?}");
+        for (name, byte) in [("user.longest", 1), ("user.other", 2)] {
+            let mut value = vec![0; 64 << 10];
+            let len = rustix::fs::getxattr(destination.join("long"), name, &mut value[..]).unwrap();
+            assert!(len == 64 << 10 && value.iter().all(|b| *b == byte), "{pair:?} {name}");
+        }
+        shell(mounted.path(), "rm -rf to");
     }
 }
