@@ -369,7 +369,7 @@ fn a_hundred_thousand_hard_links_and_the_longest_attributes_arrive() {
         fs::hard_link(source.join("d/first"), source.join(format!("d/{n}"))).unwrap();
     }
     for (name, byte) in [("user.longest", 1), ("user.other", 2)] {
-        let value = [byte; 64 << 10];
+        let value = vec![byte; 64 << 10];
         rustix::fs::setxattr(source.join("long"), name, &value, rustix::fs::XattrFlags::empty()).unwrap();
     }
     shell(&source, "touch -d @999 long d/first d .");
