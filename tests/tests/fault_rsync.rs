@@ -345,7 +345,8 @@ fn a_source_that_changes_while_it_is_read_leaves_whole_files_and_a_word() {
         let from = contents(source.path());
         let sender = Running::start(&mut command_of(&remote, pair, [&[], &[]], "-aHAX", &from, destination.path()));
         let held = held(&gate);
-        shell(source.path(), "truncate -s 1000 cut; rm gone; echo more >> larger; touch -d @5 cut larger .");
+        // The one that is read comes last: the others are opened as soon as it is found to be shorter.
+        shell(source.path(), "rm gone; echo more >> larger; truncate -s 1000 cut; touch -d @5 cut larger .");
         drop(held);
         let outcome = sender.wait(LIMIT);
         assert!([23, 24].contains(&outcome.code()), "{outcome}");
