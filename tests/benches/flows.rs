@@ -175,9 +175,6 @@ fn split(seen: &[Seen], end: &End, tag: &str) -> Split {
     let made = first("copied", &|event| event.made && of("volumesnapshots", end.snapshot, event));
     // The one that was replaced is seen again, too.
     let new = seen.iter().find(|event| event.made && of("volumesnapshots", end.snapshot, event)).unwrap().name();
-    let ready = first("ready", &|event| {
-        event.kind == "volumesnapshots" && event.name() == new && event.object["status"]["readyToUse"] == true
-    });
     let job = first("given a Job", &|event| event.made && of("jobs", &end.job, event));
     let running = first("running", &|event| {
         of("pods", &end.job, event) && event.object["status"]["phase"].as_str().is_some_and(|phase| phase != "Pending")
@@ -185,6 +182,11 @@ fn split(seen: &[Seen], end: &End, tag: &str) -> Split {
     let moved =
         first("moved", &|event| of("jobs", &end.job, event) && event.object["status"]["succeeded"].as_u64() > Some(0));
     let ended = first("ended", &|event| is(event, end) && has_ended(event, tag));
+    let is_ready = |event: &&Seen| {
+        event.kind == "volumesnapshots" && event.name() == new && event.object["status"]["readyToUse"] == true
+    };
+    // A destination of upstream's ends before that.
+    let ready = seen.iter().find(is_ready).map_or(ended, |event| event.at.min(ended));
     let clean = first("clean", &|event| is(event, end) && has_ended(event, tag) && has_cleaned_up(event));
     let controller = if end.kind == SOURCES {
         (made - triggered) + job.saturating_duration_since(ready) + ended.saturating_duration_since(moved)
