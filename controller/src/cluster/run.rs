@@ -11,7 +11,7 @@ use super::{
     retries::Retries,
     seats::{Key, Seats},
     serve::{Certificate, Health, NoCertificate, Scrape, listen, serve},
-    watching::{NoWait, events, touched},
+    watching::{NoWait, PAGE, events, touched},
 };
 use crate::{
     api::{Destination, Kind, Replication, Source},
@@ -239,15 +239,21 @@ async fn act(
 
 async fn seat_running<K: Replicated>(context: &Context) -> Result<(), Failure> {
     let all: Api<Replication<K>> = Api::all(context.client.clone());
-    for replication in all.list(&ListParams::default()).await? {
-        let Selection::Mover(method) = select(&K::configured(&replication.spec)) else { continue };
-        let mut status = replication.status.clone().unwrap_or_default();
-        if K::takes_seat(method) && phase(K::sync(&mut status)) == Phase::Synchronizing {
-            let (namespace, name) = (replication.namespace().unwrap_or_default(), replication.name_any());
-            context.seats.keep(&Key { kind: K::KIND, namespace, name });
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let found = all.list(&page).await?;
+        let next = found.metadata.continue_.clone().filter(|token| !token.is_empty());
+        for replication in found {
+            let Selection::Mover(method) = select(&K::configured(&replication.spec)) else { continue };
+            let mut status = replication.status.clone().unwrap_or_default();
+            if K::takes_seat(method) && phase(K::sync(&mut status)) == Phase::Synchronizing {
+                let (namespace, name) = (replication.namespace().unwrap_or_default(), replication.name_any());
+                context.seats.keep(&Key { kind: K::KIND, namespace, name });
+            }
         }
+        let Some(token) = next else { return Ok(()) };
+        page = page.continue_token(&token);
     }
-    Ok(())
 }
 
 async fn is_openshift(client: &Client) -> Result<bool, kube::Error> {

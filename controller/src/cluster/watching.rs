@@ -22,8 +22,8 @@ use std::{fmt::Debug, time::Duration};
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Objects of one answer when a watch begins. Twenty begin at once, and what each has read is in memory.
-const PAGE: u32 = 100;
+/// Objects of one answer when all are read. Twenty watches begin at once, and what each has read is in memory.
+pub(super) const PAGE: u32 = 100;
 
 /// Waits of one watch.
 #[derive(Debug)]
