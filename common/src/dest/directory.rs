@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::temp::temp_name;
 use super::{Dest, timestamps};
-use crate::meta::Inode;
+use crate::meta::{Inode, list_at};
 use crate::path::RelPath;
 use crate::time::Timestamp;
 use crate::walk::{Child, Kind, Stat, children};
@@ -72,11 +72,17 @@ impl Directory {
     }
 
     /// Names of the extended attributes of what is called `name`, those of access lists among them; in one call where
-    /// /proc is there.
+    /// the kernel has one for that or /proc is there.
     pub fn xattr_names(&self, name: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-        let path = [format!("/proc/self/fd/{}/", self.0.as_raw_fd()).as_bytes(), name].concat();
         let mut small = [0; 256];
-        match rustix::fs::llistxattr(&path[..], &mut small) {
+        let listed = match list_at(self.0.as_fd(), name, &mut small) {
+            Err(Errno::NOSYS) => {
+                let path = [format!("/proc/self/fd/{}/", self.0.as_raw_fd()).as_bytes(), name].concat();
+                rustix::fs::llistxattr(&path[..], &mut small)
+            }
+            other => other,
+        };
+        match listed {
             Ok(len) => {
                 Ok(small[..len].split(|b| *b == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
             }

@@ -167,3 +167,29 @@ fn names_may_be_as_long_as_the_file_system_takes_them() {
         assert!(dest.create(&rel("f"), u64::MAX).is_err());
     });
 }
+
+#[test]
+fn extended_attributes_are_listed_of_a_name_itself_however_many_there_are() {
+    both(|at, dest| {
+        for name in ["none", "few", "many"] {
+            std::fs::write(at.join(name), name).unwrap();
+        }
+        symlink("few", at.join("link")).unwrap();
+        let set = |name: &str, key: &str| {
+            rustix::fs::setxattr(at.join(name), key, b"v", rustix::fs::XattrFlags::empty()).unwrap();
+        };
+        set("few", "user.b");
+        let keys: Vec<String> = (0..40).map(|n| format!("user.number-{n:02}")).collect();
+        keys.iter().for_each(|key| set("many", key));
+        let dir = dest.directory(None).unwrap();
+        let names = |name: &[u8]| {
+            let mut names = dir.xattr_names(name).unwrap();
+            names.retain(|name| name.starts_with(b"user."));
+            names.sort();
+            names
+        };
+        assert_eq!((names(b"none"), names(b"few"), names(b"link")), (vec![], vec![b"user.b".to_vec()], vec![]));
+        assert_eq!(names(b"many"), keys.iter().map(|key| key.as_bytes().to_vec()).collect::<Vec<_>>());
+        assert_eq!(dir.xattr_names(b"gone").unwrap_err().kind(), io::ErrorKind::NotFound);
+    });
+}

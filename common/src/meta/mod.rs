@@ -4,10 +4,12 @@ pub mod acl;
 mod apply;
 pub mod facl;
 mod inode;
+mod list_at;
 
 pub use acl::Acl;
 pub use apply::{ApplyOptions, ApplyOutcome, apply};
 pub use inode::{Acls, Inode};
+pub(crate) use list_at::list_at;
 
 use std::io;
 
