@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use volsync_common::hash::FileHasher;
+use volsync_common::path::RelPath;
 
 use crate::config::resolve::BackendFlags;
 use crate::config::{Backend, Config, Environment, OptionError, Remote, RemoteError, RemoteString};
@@ -105,6 +106,27 @@ pub fn resolve(
         Ok(kind) => Ok(Resolved { arg: shown, kind }),
         Err(why) => Err(OpenError { arg: shown, why: Box::new(why) }),
     }
+}
+
+/// What `arg` is in, and its name there, should it name a file: `dir/` and `remote:` and what cannot be opened do not.
+pub fn resolve_parent(
+    config: &Config,
+    env: &dyn Environment,
+    flags: &dyn BackendFlags,
+    arg: &[u8],
+) -> Option<(Resolved, RelPath)> {
+    let mut what = RemoteString::parse(arg).ok()?;
+    let (RemoteString::Local(path) | RemoteString::Remote { path, .. }) = &mut what;
+    let cut = path.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
+    let name = path.split_off(cut);
+    let name = RelPath::new(name).ok()?;
+    if let RemoteString::Local(path) = &mut what
+        && path.is_empty()
+    {
+        path.push(b'.');
+    }
+    let kind = resolve_string(config, env, flags, &what).ok()?;
+    Some((Resolved { arg: shown(arg), kind }, name))
 }
 
 /// An argument for messages: in quotes, values of secret parameters hidden.

@@ -154,16 +154,17 @@ fn objects_are_listed_as_rclone_lists_them() {
     }
     let rclone = Rclone::new(&server, "Minio");
     rclone.run(&["copy", dir.path().to_str().unwrap(), "remote:bkt/p"]).success();
-    let place = ["remote:bkt/p", dir.path().to_str().unwrap()];
+    let file = dir.path().join("sub/y");
+    let place = ["remote:bkt/p", dir.path().to_str().unwrap(), "remote:bkt/p/sub/y", file.to_str().unwrap()];
     let forms: [&[&str]; 5] =
         [&[], &["--human-readable"], &["--max-depth", "2"], &["--include", "*.txt"], &["--exclude", "/sub/**"]];
     for (place, form) in place.into_iter().flat_map(|place| forms.map(|form| (place, form))) {
         let args = [&["ls", place], form].concat();
         let lines = |outcome: Outcome| {
-            let text = String::from_utf8_lossy(&outcome.success().stdout).into_owned();
+            let text = String::from_utf8_lossy(&outcome.stdout).into_owned();
             let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
             lines.sort();
-            lines
+            (outcome.code(), lines)
         };
         assert_eq!(lines(ours(&conf, &args)), lines(rclone.run(&args)), "{args:?}");
     }

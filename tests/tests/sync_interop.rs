@@ -131,7 +131,8 @@ impl World {
         let dir = TempDir::with_prefix("sync-").unwrap();
         let from = self.make(from, dir.path(), "from", case.source);
         let to = self.make(to, dir.path(), "to", case.target);
-        let args = [&[case.command, &from, &to], case.flags].concat();
+        let named = if case.file.is_empty() { from } else { format!("{from}/{}", case.file) };
+        let args = [&[case.command, &named, &to], case.flags].concat();
         let Counted { outcome, counts, failed } = program.counted(&args);
         let known = |name: &String| case.source.iter().chain(case.target).any(|(file, ..)| file == name);
         End {
@@ -174,14 +175,21 @@ struct Case {
     flags: &'static [&'static str],
     source: Files,
     target: Files,
+    /// What of the source is named; nothing for all of it.
+    file: &'static str,
 }
 
 const fn sync(flags: &'static [&'static str]) -> Case {
-    Case { command: "sync", flags, source: SOURCE, target: TARGET }
+    Case { command: "sync", flags, source: SOURCE, target: TARGET, file: "" }
 }
 
 const fn copy(flags: &'static [&'static str]) -> Case {
     Case { command: "copy", ..sync(flags) }
+}
+
+/// One file into the destination itself.
+const fn one(command: &'static str, file: &'static str) -> Case {
+    Case { command, file, ..sync(&[]) }
 }
 
 const fn check(flags: &'static [&'static str]) -> Case {
@@ -246,6 +254,25 @@ const LIMITED: &[Case] = &[
     check(&["--download"]),
 ];
 
+/// A file is named where a directory could be.
+const ONE: &[Case] = &[
+    one("copy", "new"),
+    one("copy", "d/new"),
+    one("copy", "edited"),
+    one("copy", "same"),
+    one("copy", "older"),
+    one("sync", "grown"),
+    one("check", "same"),
+    one("check", "grown"),
+    one("copy", "no"),
+    one("sync", "no/such"),
+    Case { flags: &["--dry-run"], ..one("sync", "new") },
+    Case { flags: &["--checksum"], ..one("copy", "touched") },
+    Case { target: &[], ..one("copy", "new") },
+    Case { flags: &["--include", "x*"], ..one("copy", "new") },
+    Case { flags: &["--include", "s*"], ..one("check", "same") },
+];
+
 fn compare(cases: &[Case], alike: impl Fn(&End, &End) -> bool) {
     let world = World::new();
     let mut wrong = Vec::new();
@@ -261,6 +288,11 @@ fn compare(cases: &[Case], alike: impl Fn(&End, &End) -> bool) {
 #[test]
 fn every_flag_leads_to_what_it_leads_to_with_rclone() {
     compare(ALIKE, |theirs, ours| theirs == ours);
+}
+
+#[test]
+fn one_file_is_copied_and_compared_as_by_rclone() {
+    compare(ONE, |theirs, ours| (theirs.code, &theirs.held) == (ours.code, &ours.held));
 }
 
 #[test]

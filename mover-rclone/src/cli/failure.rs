@@ -54,6 +54,9 @@ pub enum Failure {
         /// What does not exist.
         place: String,
     },
+    /// One file was named, and filters beside it.
+    #[error("can't limit to single files when using filters: {0}")]
+    OneFile(String),
     /// Source and destination lie in one another.
     #[error(
         "Failed to {0}: can't sync or move files on overlapping remotes (try excluding the destination with a filter rule)"
@@ -90,6 +93,7 @@ impl Failure {
             | Self::Log(_)
             | Self::Open(_)
             | Self::Filter(_)
+            | Self::OneFile(_)
             | Self::Store { .. }
             | Self::System { .. } => ExitCode::Failure,
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 use volsync_common::exit::ExitCode;
+use volsync_common::path::Shown;
 use volsync_common::report::units::short_bytes;
 use volsync_common::time::Timestamp;
 
@@ -16,10 +17,12 @@ use super::{Env, Failure, process};
 use crate::filter::Filter;
 use crate::flags::GlobalOptions;
 use crate::standard::standard;
-use crate::store::{Listed, Listing, Store};
+use crate::store::{Listed, Listing, OneFile, Store};
 
 struct Prepared {
     store: Arc<dyn Store>,
+    /// What it is if it is a file.
+    file: Option<OneFile>,
     filter: Arc<Filter>,
     options: GlobalOptions,
     now: Timestamp,
@@ -44,13 +47,24 @@ fn prepare(command: &Command, rest: &[OsString], env: &Env) -> Result<Prepared, 
     let resolved = session.resolve(&words)?;
     let budget = session.budget(&resolved);
     let place = resolved.into_iter().next().ok_or_else(|| Failure::Usage("ls needs a remote".to_owned()))?;
-    let store = session.opener(&budget, filter.clone(), hasher()?).store(place)?;
-    Ok(Prepared { store, filter, options: session.options, now: session.now })
+    let opener = session.opener(&budget, filter.clone(), hasher()?);
+    let store = opener.store(place)?;
+    let file = words.first().and_then(|word| session.file(word, &opener));
+    Ok(Prepared { store, file, filter, options: session.options, now: session.now })
 }
 
 async fn list(command: &'static str, prepared: &Prepared) -> Result<(), Failure> {
-    let listing =
-        prepared.store.list(&|_| {}).await.map_err(|error| Failure::Store { command, error: Box::new(error) })?;
+    let mut found = prepared.store.list(&|_| {}).await;
+    let missed = found.as_ref().map_or(true, Listing::is_empty);
+    if let Some(file) = prepared.file.as_ref().filter(|_| missed)
+        && file.exists().await.unwrap_or(false)
+    {
+        if !prepared.filter.is_empty() {
+            return Err(Failure::OneFile(Shown(&file.path).to_string()));
+        }
+        found = file.list(&|_| {}).await;
+    }
+    let listing = found.map_err(|error| Failure::Store { command, error: Box::new(error) })?;
     if !listing.exists() {
         return Err(Failure::NoDirectory { command, place: prepared.store.describe() });
     }

@@ -17,7 +17,8 @@ use super::{Env, Failure, console, process};
 use crate::config::{Config, ConfigSource, PasswordSource, RemoteError, dump};
 use crate::filter::Filter;
 use crate::flags::{Flags, GlobalOptions, Origin};
-use crate::open::{OpenError, Opener, Reason, Resolved, resolve};
+use crate::open::{OpenError, Opener, Reason, Resolved, resolve, resolve_parent};
+use crate::store::OneFile;
 
 /// The smallest part of an upload, and so the least memory to work with.
 const ONE_PART: u64 = 5 << 20;
@@ -71,6 +72,12 @@ impl Session {
             self.options = GlobalOptions::new(&self.flags, self.now)?;
         }
         Ok(found)
+    }
+
+    /// The file that a word may name.
+    pub fn file(&self, word: &[u8], opener: &Opener<'_>) -> Option<OneFile> {
+        let (parent, path) = resolve_parent(&self.config, &*self.env, &self.flags, word)?;
+        Some(OneFile { store: opener.store(parent).ok()?, path })
     }
 
     /// Of a remote that does not exist: which do.

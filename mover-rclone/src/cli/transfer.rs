@@ -23,6 +23,7 @@ use crate::config::WithDefaults;
 use crate::filter::Filter;
 use crate::flags::GlobalOptions;
 use crate::open::{Resolved, Spot};
+use crate::store::OneFile;
 use crate::sync::{self, Context, Goal, Job, Outcome, Place};
 
 /// What the VolSync flow always does, as upstream's mover does; a flag of the user's comes later and wins.
@@ -99,13 +100,13 @@ fn prepare(order: &Order, env: &Env) -> Result<Prepared, Failure> {
     let filter = Arc::new(Filter::new(&session.options.filter)?);
     let hasher = hasher()?;
     let places = open(&mut session, &words, order, &filter, &hasher)?;
-    let Opened { source, destination, budget } = places;
+    let Opened { source, destination, file, budget } = places;
     let title = Title {
         operation: order.command.name.to_owned(),
         source: describe(&source),
         destination: describe(&destination),
     };
-    let job = Job { source, destination, goal: order.goal, mount: order.mount.clone() };
+    let job = Job { source, destination, file, goal: order.goal, mount: order.mount.clone() };
     let Session { options, now, log, .. } = session;
     Ok(Prepared { job, title, options, filter, budget, hasher, now, log })
 }
@@ -122,6 +123,8 @@ fn directory(order: &Order) -> Option<usize> {
 struct Opened {
     source: Place,
     destination: Place,
+    /// What the source is if it is a file.
+    file: Option<OneFile>,
     budget: Budget,
 }
 
@@ -149,8 +152,9 @@ fn open(
     if let Some((at, word)) = directory.and_then(|at| Some((at, words.get(at)?))) {
         places.insert(at, Place::Directory(PathBuf::from(word)));
     }
+    let file = remotes.first().filter(|_| order.goal != Goal::Volume).and_then(|word| session.file(word, &opener));
     match <[Place; 2]>::try_from(places) {
-        Ok([source, destination]) => Ok(Opened { source, destination, budget }),
+        Ok([source, destination]) => Ok(Opened { source, destination, file, budget }),
         Err(_) => Err(Failure::Usage("a source and a destination are needed".to_owned())),
     }
 }

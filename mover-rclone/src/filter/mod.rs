@@ -115,6 +115,11 @@ impl Filter {
         })
     }
 
+    /// Lets one file pass.
+    pub fn only(path: &[u8]) -> Self {
+        Self { names: Some(Names::only(path)), ..Self::default() }
+    }
+
     /// Whether a file takes part. `path` is relative to the root of the sync; `now` is the time at which the run
     /// began, from which ages count.
     pub fn include_file(&self, path: &[u8], size: u64, mtime: Timestamp, now: Timestamp) -> bool {

@@ -33,6 +33,13 @@ impl Names {
         Ok(Some(names))
     }
 
+    /// This one.
+    pub(super) fn only(name: &[u8]) -> Self {
+        let mut names = Self::default();
+        names.add(name);
+        names
+    }
+
     pub(super) fn has_file(&self, path: &[u8]) -> bool {
         self.files.contains(path)
     }

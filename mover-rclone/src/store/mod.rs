@@ -18,10 +18,12 @@ use volsync_common::time::Timestamp;
 pub mod error;
 pub mod listing;
 pub mod local;
+mod one_file;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use listing::{Listed, Listing, ListingBuilder};
 pub use local::{LocalSettings, LocalStore};
+pub use one_file::OneFile;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -45,7 +45,7 @@ use volsync_common::time::Timestamp;
 
 use crate::filter::Filter;
 use crate::flags::GlobalOptions;
-use crate::store::{LocalSettings, LocalStore, Store};
+use crate::store::{LocalSettings, LocalStore, OneFile, Store};
 use feed::LocalRules;
 use problems::{Problem, Problems};
 use run::Run;
@@ -89,6 +89,8 @@ pub struct Job {
     pub source: Place,
     /// What to write.
     pub destination: Place,
+    /// What the source is if it is no directory but a file.
+    pub file: Option<OneFile>,
     /// What is wanted.
     pub goal: Goal,
     /// What paths in `permissions.facl` begin with: `data` for a volume mounted at `/data`.
@@ -133,14 +135,18 @@ pub async fn run(job: &Job, context: &Context) -> Outcome {
         Goal::Copy => "copy",
         Goal::Check => "check",
     };
-    let problems = match open(job, context) {
-        Ok(run) => work(job, run).await,
-        Err(problem) => {
-            let problems = Problems::new(context.reporter.clone());
-            problems.report(problem);
-            problems
+    let (mut problems, mut result) = attempt(job, context).await;
+    if let Err(problem) = &result
+        && let Some(narrowed) = of_one_file(job, context, problem).await
+    {
+        match narrowed {
+            Ok((job, context)) => (problems, result) = attempt(&job, &context).await,
+            Err(problem) => result = Err(problem),
         }
-    };
+    }
+    if let Err(problem) = result {
+        problems.report(problem);
+    }
     if context.cancel.is_cancelled() {
         let text = "ended by a signal; a rerun goes on from here".to_owned();
         return Outcome { exit: ExitCode::Terminated, epitaph: vec![text] };
@@ -148,15 +154,40 @@ pub async fn run(job: &Job, context: &Context) -> Outcome {
     problems.conclude(what)
 }
 
-async fn work(job: &Job, run: Arc<Run>) -> Problems {
+/// An error ended it before anything was transferred.
+async fn attempt(job: &Job, context: &Context) -> (Problems, Result<(), Problem>) {
+    let run = match open(job, context) {
+        Ok(run) => run,
+        Err(problem) => return (Problems::new(context.reporter.clone()), Err(problem)),
+    };
     let result = match job.goal {
         Goal::Volume => volume::run(&run, &job.mount).await,
-        Goal::Sync | Goal::Copy | Goal::Check => plain::run(&run).await,
+        Goal::Sync | Goal::Copy | Goal::Check => plain::run(&run, job.file.as_ref()).await,
     };
-    if let Err(problem) = result {
-        run.problems.report(problem);
+    (run.problems.clone(), result)
+}
+
+/// The same job, if its source turned out to be a file: that one is copied whatever the filters say, or compared, and nothing
+/// is deleted.
+async fn of_one_file(job: &Job, context: &Context, problem: &Problem) -> Option<Result<(Job, Context), Problem>> {
+    let may_be = problem.exit == ExitCode::DirectoryNotFound || matches!(job.source, Place::Directory(_));
+    let file = job.file.as_ref().filter(|_| may_be)?;
+    if !file.exists().await.unwrap_or(false) {
+        return None;
     }
-    run.problems.clone()
+    if job.goal == Goal::Check && !context.filter.is_empty() {
+        let text = "can't limit to single files when using filters";
+        return Some(Err(Problem::refusal(&file.path, text)));
+    }
+    let goal = if job.goal == Goal::Sync { Goal::Copy } else { job.goal };
+    let destination = match &job.destination {
+        Place::Store(store) => Place::Store(Arc::new(file.beside(store.clone()))),
+        directory @ Place::Directory(_) => directory.clone(),
+    };
+    let source = Place::Store(Arc::new(file.clone()));
+    let filter = Arc::new(Filter::only(&file.path));
+    let job = Job { source, destination, file: None, goal, mount: job.mount.clone() };
+    Some(Ok((job, Context { filter, ..context.clone() })))
 }
 
 /// Opens both sides.

@@ -10,12 +10,21 @@ use super::problems::Problem;
 use super::run::Run;
 use super::side::Side;
 use super::{Goal, feed};
-use crate::store::Listing;
+use crate::store::{Listing, OneFile};
 
-/// Does it.
-pub(super) async fn run(run: &Arc<Run>) -> Result<(), Problem> {
+/// Does it. What `file` names is no directory: nothing is done with it.
+pub(super) async fn run(run: &Arc<Run>, file: Option<&OneFile>) -> Result<(), Problem> {
     let source = listing(run, &run.source).await?;
-    if source.as_ref().is_some_and(|listing| !listing.exists()) {
+    let missing = match &source {
+        // To a bucket every directory exists; one that a file takes the place of would be taken for empty, and so emptied.
+        Some(listing) if listing.exists() && listing.is_empty() => match file {
+            Some(file) => file.exists().await?,
+            None => false,
+        },
+        Some(listing) => !listing.exists(),
+        None => false,
+    };
+    if missing {
         return Err(Problem::new(&run.source.describe(), "directory not found").exiting(ExitCode::DirectoryNotFound));
     }
     let blind = run.context.options.no_check_dest;
