@@ -12,7 +12,12 @@ const NAMESPACE: &str = "volsync-system";
 
 /// Our controller, installed by the chart.
 pub(crate) fn ours(cluster: &Cluster) {
-    install(cluster, "1");
+    install(cluster, "1", &Cluster::image("mover-rclone"));
+}
+
+/// The same with another image for replications of rclone.
+pub(crate) fn ours_with(cluster: &Cluster, rclone: &str) {
+    install(cluster, "1", rclone);
 }
 
 /// Ends our controller's pod without a warning, as a node that fails would. Its lease, which would run out after 137 s, is
@@ -23,13 +28,13 @@ pub(crate) fn kill_ours(cluster: &Cluster) {
     kubectl(&["delete", "lease", "b95b3104.backube"]);
 }
 
-fn install(cluster: &Cluster, replicas: &str) {
+fn install(cluster: &Cluster, replicas: &str, rclone: &str) {
     let mut helm = cluster.inside(&peers::helm());
     helm.args(["upgrade", "--install", "volsync"]).arg(chart());
     helm.args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout=90s"]);
     let values = [
         ("image.image", Cluster::image("controller")),
-        ("rclone.image", Cluster::image("mover-rclone")),
+        ("rclone.image", rclone.to_owned()),
         ("rsync.image", Cluster::image("mover-rsync")),
         ("rsync-tls.image", Cluster::image("mover-rsync")),
         // The tag stays the same: a new image needs another reason for a new pod.
@@ -47,7 +52,7 @@ pub(crate) struct Upstream(Child);
 impl Upstream {
     /// Starts it beside the cluster, once ours has ended.
     pub(crate) fn start(cluster: &Cluster) -> Self {
-        install(cluster, "0");
+        install(cluster, "0", &Cluster::image("mover-rclone"));
         let selector = "app.kubernetes.io/instance=volsync";
         cluster.kubectl(&["--namespace", NAMESPACE, "wait", "--for=delete", "pod", "-l", selector, "--timeout=60s"]);
         let log = cluster.log("upstream.log");

@@ -1,29 +1,50 @@
-//! The same replications under upstream's operator, which starts our movers and reads what they log.
+//! The same replications under upstream's operator, which starts our movers and reads what they log; and under ours, which
+//! starts what upstream's image holds.
 
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::json;
+use volsync_tests::mover::repository;
+use volsync_tests::peers;
+use volsync_tests::process::run;
 use volsync_tests::rsync::NO_XATTRS;
 use volsync_tests::tree::{Ignore, Tree};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Namespace};
 use crate::operator::Upstream;
-use crate::replication::{DESTINATION, SOURCE, bucket, destination, fill, from_snapshot, image, source, synced};
-use crate::{minio, rsync};
+use crate::replication::{
+    DESTINATION, SOURCE, bucket, destination, fill, fill_plainly, from_snapshot, image, source, synced,
+};
+use crate::{minio, operator, rsync};
 
 #[test]
 fn upstreams_operator_pushes_and_pulls_with_our_mover_of_rclone() {
     let cluster = Cluster::take();
     let _operator = Upstream::start(&cluster);
-    let namespace = cluster.privileged_namespace("upstream-rclone");
-    minio::start(&namespace, &[]);
+    there_and_back(&cluster.privileged_namespace("upstream-rclone"), |data| fill(data, 3));
+}
+
+#[test]
+fn our_operator_pushes_and_pulls_with_rclone_itself_in_the_image() {
+    let cluster = Cluster::take();
+    let image = "localhost/rclone-itself:test";
+    run(Command::new(repository().join("tests/cluster/rclone-image")).arg(image).arg(peers::rclone())).success();
+    operator::ours_with(&cluster, image);
+    // Not what rclone loses.
+    there_and_back(&cluster.privileged_namespace("rclone-itself"), |data| fill_plainly(data, 30, 999));
+}
+
+/// Pushes a volume that `fill` fills, pulls it again, and compares.
+fn there_and_back(namespace: &Namespace<'_>, fill: impl Fn(&Path)) {
+    minio::start(namespace, &[]);
     let data = namespace.claim("data", &json!(null));
-    fill(&data, 3);
+    fill(&data);
     let trigger = json!({ "manual": "once" });
     namespace.apply(&source("rclone", &trigger, &bucket(&json!({}))));
-    synced(&namespace, SOURCE, "once");
+    synced(namespace, SOURCE, "once");
     namespace.apply(&destination("rclone", &trigger, &bucket(&json!({}))));
-    let status = synced(&namespace, DESTINATION, "once");
+    let status = synced(namespace, DESTINATION, "once");
     let restored = namespace.claim("restored", &from_snapshot(&image(&status)));
     Tree::of(&data).assert_same(&Tree::of(&restored), Ignore::LOST_IN_BUCKET);
 }
