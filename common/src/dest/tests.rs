@@ -180,7 +180,9 @@ fn extended_attributes_are_listed_of_a_name_itself_however_many_there_are() {
         };
         set("few", "user.b");
         let keys: Vec<String> = (0..40).map(|n| format!("user.number-{n:02}")).collect();
-        keys.iter().for_each(|key| set("many", key));
+        for key in &keys {
+            set("many", key);
+        }
         let dir = dest.directory(None).unwrap();
         let names = |name: &[u8]| {
             let mut names = dir.xattr_names(name).unwrap();
