@@ -58,8 +58,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Reconciles at a time, of each kind: as many connections are kept to the API server, which does not answer more of them
-/// sooner.
+/// Reconciles at a time, of each kind. Each has a connection to the API server with its buffers; upstream has 100 of them, and
+/// starts many syncs at once sooner (`docs/performance.md`).
 const CONCURRENCY: u16 = 32;
 
 /// How many replications can be woken at a time. Others are looked at within a minute.
