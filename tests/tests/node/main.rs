@@ -11,6 +11,7 @@ mod replication;
 
 mod guide;
 mod kills;
+mod limit;
 mod metrics;
 mod plugin;
 mod populator;

@@ -12,12 +12,17 @@ const NAMESPACE: &str = "volsync-system";
 
 /// Our controller, installed by the chart.
 pub(crate) fn ours(cluster: &Cluster) {
-    install(cluster, "1", &Cluster::image("mover-rclone"));
+    install(cluster, "1", None, &[]);
 }
 
-/// The same with another image for replications of rclone.
-pub(crate) fn ours_with(cluster: &Cluster, rclone: &str) {
-    install(cluster, "1", rclone);
+/// The same with another image for all replications.
+pub(crate) fn ours_with(cluster: &Cluster, movers: &str) {
+    install(cluster, "1", Some(movers), &[]);
+}
+
+/// The same with further values of the chart.
+pub(crate) fn ours_set(cluster: &Cluster, values: &[(&str, &str)]) {
+    install(cluster, "1", None, values);
 }
 
 /// Ends our controller's pod without a warning, as a node that fails would. Its lease, which would run out after 137 s, is
@@ -28,20 +33,24 @@ pub(crate) fn kill_ours(cluster: &Cluster) {
     kubectl(&["delete", "lease", "b95b3104.backube"]);
 }
 
-fn install(cluster: &Cluster, replicas: &str, rclone: &str) {
+fn install(cluster: &Cluster, replicas: &str, movers: Option<&str>, more: &[(&str, &str)]) {
+    let mover = |ours: &str| movers.map_or_else(|| Cluster::image(ours), str::to_owned);
     let mut helm = cluster.inside(&peers::helm());
     helm.args(["upgrade", "--install", "volsync"]).arg(chart());
     helm.args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout=90s"]);
     let values = [
         ("image.image", Cluster::image("controller")),
-        ("rclone.image", rclone.to_owned()),
-        ("rsync.image", Cluster::image("mover-rsync")),
-        ("rsync-tls.image", Cluster::image("mover-rsync")),
+        ("rclone.image", mover("mover-rclone")),
+        ("rsync.image", mover("mover-rsync")),
+        ("rsync-tls.image", mover("mover-rsync")),
         // The tag stays the same: a new image needs another reason for a new pod.
         ("podAnnotations.digest", digest("controller")),
     ];
     for (name, value) in values {
         helm.arg("--set-string").arg(format!("{name}={value}"));
+    }
+    for (name, value) in more {
+        helm.arg("--set").arg(format!("{name}={value}"));
     }
     run(helm.arg("--set").arg(format!("replicaCount={replicas}"))).success();
 }
@@ -52,7 +61,7 @@ pub(crate) struct Upstream(Child);
 impl Upstream {
     /// Starts it beside the cluster, once ours has ended.
     pub(crate) fn start(cluster: &Cluster) -> Self {
-        install(cluster, "0", &Cluster::image("mover-rclone"));
+        install(cluster, "0", None, &[]);
         let selector = "app.kubernetes.io/instance=volsync";
         cluster.kubectl(&["--namespace", NAMESPACE, "wait", "--for=delete", "pod", "-l", selector, "--timeout=60s"]);
         let log = cluster.log("upstream.log");

@@ -41,6 +41,7 @@ pub(crate) const TLS: Mover = Mover {
     job: "job/volsync-rsync-tls-src-source",
     suffix: "",
 };
+pub(crate) const TLS_OF_BLOCKS: Mover = Mover { end: "diskrsync completed in", ..TLS };
 
 /// Longer than any name of a Service or a Job may be.
 const LONG: &str = "-whose-name-is-as-long-as-those-that-people-make-up-of-several-others";
@@ -146,7 +147,7 @@ fn a_volume_goes_over_tls_where_nobody_may_be_root() {
 }
 
 /// Copies a claim without a file system.
-fn copy_blocks(namespace: &Namespace<'_>, mover: &Mover) {
+pub(crate) fn copy_blocks(namespace: &Namespace<'_>, mover: &Mover) {
     let claim = |name: &str, source: &Value| {
         namespace.apply(&json!({
             "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": name },
@@ -174,7 +175,7 @@ fn copy_blocks(namespace: &Namespace<'_>, mover: &Mover) {
 fn a_block_volume_goes_over_tls() {
     let cluster = Cluster::take();
     operator::ours(&cluster);
-    copy_blocks(&cluster.privileged_namespace("block"), &Mover { end: "diskrsync completed in", ..TLS });
+    copy_blocks(&cluster.privileged_namespace("block"), &TLS_OF_BLOCKS);
 }
 
 #[test]

@@ -28,11 +28,17 @@ fn upstreams_operator_pushes_and_pulls_with_our_mover_of_rclone() {
 #[test]
 fn our_operator_pushes_and_pulls_with_rclone_itself_in_the_image() {
     let cluster = Cluster::take();
-    let image = "localhost/rclone-itself:test";
-    run(Command::new(repository().join("tests/cluster/rclone-image")).arg(image).arg(peers::rclone())).success();
-    operator::ours_with(&cluster, image);
+    ours_with_the_original(&cluster);
     // Not what rclone loses.
     there_and_back(&cluster.privileged_namespace("rclone-itself"), |data| fill_plainly(data, 30, 999));
+}
+
+/// Our controller with an image of rclone, rsync, OpenSSH, stunnel and diskrsync themselves.
+fn ours_with_the_original(cluster: &Cluster) {
+    let image = "localhost/original:test";
+    let mut build = Command::new(repository().join("tests/cluster/original-image"));
+    run(build.arg(image).arg(peers::rclone()).arg(peers::diskrsync())).success();
+    operator::ours_with(cluster, image);
 }
 
 /// Pushes a volume that `fill` fills, pulls it again, and compares.
@@ -60,13 +66,35 @@ fn upstreams_operator_copies_a_volume_over_ssh_with_our_mover() {
 fn upstreams_operator_copies_a_volume_over_tls_with_our_mover() {
     let cluster = Cluster::take();
     let _operator = Upstream::start(&cluster);
-    let namespace = cluster.privileged_namespace("upstream-rsync-tls");
+    copy_over_tls(&cluster.privileged_namespace("upstream-rsync-tls"), NO_XATTRS);
+}
+
+#[test]
+fn our_operator_copies_volumes_over_ssh_with_rsync_itself_in_the_image() {
+    let cluster = Cluster::take();
+    ours_with_the_original(&cluster);
+    rsync::copy_all(&cluster.privileged_namespace("rsync-itself"), 8);
+    rsync::copy_blocks(&cluster.privileged_namespace("diskrsync-itself"), &rsync::SSH);
+}
+
+#[test]
+fn our_operator_copies_volumes_over_tls_with_rsync_itself_in_the_image() {
+    let cluster = Cluster::take();
+    ours_with_the_original(&cluster);
+    // Links get their targets at the end, which changes the directories that they are in.
+    let ignore = Ignore { directory_times: true, ..NO_XATTRS };
+    copy_over_tls(&cluster.privileged_namespace("rsync-itself-tls"), ignore);
+    rsync::copy_blocks(&cluster.privileged_namespace("diskrsync-itself-tls"), &rsync::TLS_OF_BLOCKS);
+}
+
+/// Copies a whole volume over TLS, and compares it but for `ignore`.
+fn copy_over_tls(namespace: &Namespace<'_>, ignore: Ignore) {
     let data = namespace.claim("data", &json!(null));
     fill(&data, 6);
-    let restored = rsync::copy(&namespace, &rsync::TLS, &json!({}));
+    let restored = rsync::copy(namespace, &rsync::TLS, &json!({}));
     // The root itself and what is called lost+found stay as they are, at any depth.
     let moved = |dir: &Path| Tree::of(dir).filter(|path, _| path != b"." && !is_lost_and_found(path));
-    moved(&data).assert_same(&moved(&restored), NO_XATTRS);
+    moved(&data).assert_same(&moved(&restored), ignore);
 }
 
 fn is_lost_and_found(path: &[u8]) -> bool {

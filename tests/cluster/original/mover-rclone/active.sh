@@ -1,23 +1,5 @@
 #!/bin/bash
-# rclone-image NAME RCLONE: gives the cluster an image of rclone itself as upstream's mover has it: what its Jobs start is a
-# script of the shell that calls rclone and the tools of access lists.
-set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/settings"
-name=$1 rclone=$2
-
-root=$(mktemp -d)
-trap 'rm -rf "$root"' EXIT
-mkdir -p "$root/bin" "$root/mover-rclone"
-for tool in bash cat find getfacl setfacl stat sync; do
-  program=$(command -v "$tool") || die "there is no $tool"
-  cp -L "$program" "$root/bin/$tool"
-  while read -r library; do cp -L --parents "$library" "$root"; done < <(ldd "$program" | grep -o '/[^ ]*')
-done
-cp "$rclone" "$root/bin/rclone"
 # Environment, commands and flags are those of volsync v0.16.0 (docs/contract.md).
-cat > "$root/mover-rclone/active.sh" <<'SCRIPT'
-#!/bin/bash
 set -e -o pipefail
 : "${RCLONE_CONFIG:?}" "${RCLONE_CONFIG_SECTION:?}" "${RCLONE_DEST_PATH:?}" "${DIRECTION:?}"
 volume=${MOUNT_PATH:-/data} bucket=$RCLONE_CONFIG_SECTION:$RCLONE_DEST_PATH
@@ -39,7 +21,3 @@ case $DIRECTION in
 esac
 sync -f "$volume"
 echo "Rclone completed in ${SECONDS}s"
-SCRIPT
-chmod -R a+rX,u+w "$root"
-chmod 755 "$root/mover-rclone/active.sh"
-python3 "$here/image" "$name" "$root" /bin/bash | containers images import - >/dev/null
