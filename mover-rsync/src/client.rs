@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use volsync_common::path::Shown;
+use volsync_common::report::Title;
 
 use crate::accounts::Accounts;
 use crate::args::ArgsError;
@@ -22,7 +23,7 @@ use crate::native;
 use crate::options::{Names, Options};
 use crate::outcome::Outcome;
 use crate::receiver::{self, Requested, Target, Wanted};
-use crate::report::{self, Screen, Traffic};
+use crate::report::{self, Progress, Screen, Telling, Traffic};
 use crate::sender::{self, Name, Sources};
 use crate::server::{heard_names, ids};
 use crate::session::{MadeLinks, Start, Terms, begin};
@@ -34,10 +35,14 @@ use crate::wire::{WireError, filter, names};
 
 /// Runs the command line; the exit code.
 pub fn run(cli: &Cli) -> u8 {
-    match Job::new(cli).and_then(Job::run) {
+    let code = match Job::new(cli).and_then(Job::told).and_then(Job::run) {
         Ok(code) => code,
         Err(fatal) => failed(&fatal),
+    };
+    if let Some(progress) = Progress::current() {
+        progress.finish();
     }
+    code
 }
 
 /// How a command line ended.
@@ -69,7 +74,7 @@ where
 }
 
 fn failed(fatal: &Fatal) -> u8 {
-    eprintln!("rsync error: {fatal} (code {})", fatal.code());
+    report::ended(fatal, fatal.code());
     fatal.code()
 }
 
@@ -216,6 +221,31 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Machine events begin at once, to tell of a place that cannot be reached.
+    fn told(self) -> Result<Self, Fatal> {
+        match (self.cli.telling(), self.cli.lists()) {
+            (_, true) if self.cli.json => {
+                Err(ArgsError::Usage("--json tells of transfers, and this only lists".into()).into())
+            }
+            (Some(Telling::Events), _) => self.tell(Telling::Events).map(|()| self),
+            _ => Ok(self),
+        }
+    }
+
+    fn tell(&self, telling: Telling) -> Result<(), Fatal> {
+        let (sources, destination) = self.cli.places();
+        let shown = |place: &OsStr| Shown(place.as_bytes()).to_string();
+        let sources: Vec<_> = sources.iter().map(|source| shown(source)).collect();
+        let operation = match (&self.remote, self.direction()) {
+            (Remote::Here(_), _) => "copy",
+            (_, Direction::Push) => "push",
+            (_, Direction::Pull) => "pull",
+        };
+        let destination = destination.map(shown).unwrap_or_default();
+        let title = Title { operation: operation.into(), source: sources.join(" "), destination };
+        Progress::start(telling, title, self.options.dry_run)
+    }
+
     fn run(self) -> Result<u8, Fatal> {
         match &self.remote {
             Remote::Shell(remote) => {
@@ -273,6 +303,13 @@ impl<'a> Job<'a> {
         let agreed = begin(&self.options, start, &mut input, &mut out)?;
         let show = self.cli.show();
         let sends = self.direction() == Direction::Push;
+        // Nobody is asked for a password any more, which bars would be in the way of.
+        if let Some(telling) = self.cli.telling().filter(|telling| *telling != Telling::Events) {
+            self.tell(telling)?;
+        }
+        if show.list {
+            report::line(if sends { "sending incremental file list" } else { "receiving incremental file list" });
+        }
         let (mut options, mut filter, mut told) = (self.options, self.filter, self.told);
         if agreed.native() && (self.cli.beyond.volume || self.cli.spares_lost_and_found) {
             filter = Filter::of_user(&self.cli.rules_for(true)?, options.delete_excluded, options.from0)?;
@@ -286,7 +323,8 @@ impl<'a> Job<'a> {
         options.attribute_rules = filter.attributes(sends);
         // Between two places of one machine everything comes.
         let shown_as_sent = sends && !matches!(self.remote, Remote::Here(_));
-        let screen = Screen { show, times: options.times, sends: shown_as_sent };
+        let progress = Progress::current();
+        let screen = Screen { show, times: options.times, sends: shown_as_sent, progress };
         let numeric = options.numeric_ids;
         let terms = Terms { options, agreed, filter, screen: Some(screen), made_links: self.made_links };
         let accounts = || if numeric { Accounts::default() } else { Accounts::read() };
@@ -301,6 +339,13 @@ impl<'a> Job<'a> {
             }
             Local::Destination(target, wanted) => receiver::run(&target, terms, wanted, ids(numeric), input, &mut out)?,
         };
+        if let Some(progress) = progress {
+            progress.outcome(&outcome);
+            // The last event comes when the other side has ended too.
+            if !progress.sends_events() {
+                progress.finish();
+            }
+        }
         if show.summary > Summary::None {
             let (sent, received) = (out.written(), received.load(Ordering::Relaxed));
             report::summary(&outcome, Traffic { sent, received, seconds: started.elapsed().as_secs() }, show);

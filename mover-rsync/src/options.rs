@@ -27,6 +27,8 @@ pub enum Items {
     /// None: only what needs data is told to the sender.
     #[default]
     None,
+    /// The same, but names of all that changes are shown.
+    Names,
     /// Of everything that changes.
     Changes,
     /// Of everything.

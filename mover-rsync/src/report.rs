@@ -1,5 +1,8 @@
 //! What is printed for people and for VolSync's log filter: declared here and nowhere else.
 
+mod lines;
+mod progress;
+
 use std::io::Write as _;
 use std::sync::LazyLock;
 
@@ -8,15 +11,48 @@ use volsync_common::path::Shown;
 use volsync_common::telemetry::local_zone;
 
 use crate::args::client::{Show, Summary};
+use crate::exit::Fatal;
 use crate::outcome::{Counts, Outcome};
 use crate::wire::flist::Entry;
 use crate::wire::frame::Tag;
 use crate::wire::handshake::Side;
 use crate::wire::item::{Item, ItemFlags};
 
+pub use lines::Form;
+pub(crate) use progress::Moving;
+pub use progress::{Progress, Telling};
+
 /// Prints a line on standard output; never in a server, whose standard output is the connection. A reader that went away is no reason to stop a transfer.
 pub fn line(text: &str) {
-    let _gone = writeln!(std::io::stdout().lock(), "{text}");
+    match Progress::current() {
+        Some(progress) => progress.line(text),
+        None => drop(writeln!(std::io::stdout().lock(), "{text}")),
+    }
+}
+
+/// Prints a line on standard error about something that is no failure.
+pub fn note(text: &str) {
+    match Progress::current() {
+        Some(progress) => progress.note(text),
+        None => eprintln!("{text}"),
+    }
+}
+
+/// Prints a line on standard error about something that could not be done; the rest goes on.
+pub fn problem(text: &str) {
+    note(text);
+    if let Some(progress) = Progress::current() {
+        progress.failed(false, text);
+    }
+}
+
+/// Says why a transfer ended early.
+pub fn ended(fatal: &Fatal, code: u8) {
+    let text = format!("rsync error: {fatal} (code {code})");
+    note(&text);
+    if let Some(progress) = Progress::current() {
+        progress.failed(true, &text);
+    }
 }
 
 /// Prints text that the peer sent: information on standard output, which only a client has to itself, the rest on
@@ -24,9 +60,11 @@ pub fn line(text: &str) {
 pub fn relay(side: Side, tag: Tag, text: &[u8]) {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     for part in text.split(|b| *b == b'\n') {
+        let part = Shown(part).to_string();
         match (side, tag) {
-            (Side::Client, Tag::Info) => line(&Shown(part).to_string()),
-            _ => eprintln!("{}", Shown(part)),
+            (Side::Client, Tag::Info) => line(&part),
+            (_, Tag::Error | Tag::ErrorXfer) => problem(&part),
+            _ => note(&part),
         }
     }
 }
@@ -40,14 +78,21 @@ pub struct Screen {
     pub times: bool,
     /// This side sends.
     pub sends: bool,
+    /// How far it is.
+    pub progress: Option<&'static Progress>,
 }
 
 impl Screen {
     /// Something of the list that changes. `target` is that of a link.
-    pub fn item(&self, item: &Item, mode: u32, path: &[u8], target: &[u8]) {
+    pub fn item(&self, item: &Item, mode: u32, size: u64, path: &[u8], target: &[u8]) {
         // Items without a change are echoes for statistics.
         let told = item.flags.any(!(ItemFlags::BASIS_FOLLOWS | ItemFlags::NAME_FOLLOWS)) || item.name.is_some();
-        if told && (self.show.items || self.show.names) {
+        if let Some(progress) = self.progress.filter(|progress| progress.sends_events()) {
+            // A file whose content comes is told when it came.
+            if told && (self.show.dry_run || !item.flags.any(ItemFlags::TRANSFER)) {
+                progress.item(item, mode, path, size);
+            }
+        } else if told && (self.show.items || self.show.names) {
             let changes = self.show.items.then(|| item.describe(mode, self.sends, self.times));
             self::item(changes.as_deref(), item, mode, path, target);
         }
@@ -55,6 +100,12 @@ impl Screen {
 
     /// The receiving side deleted a path; that of a directory ends with NUL.
     pub fn deleted(&self, path: &[u8]) {
+        if let Some(progress) = self.progress {
+            progress.deleted(path);
+            if progress.sends_events() {
+                return;
+            }
+        }
         if self.show.deletions {
             self::deleted(self.show.items, path);
         }

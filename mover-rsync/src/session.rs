@@ -115,7 +115,7 @@ impl Terms {
     pub fn shows_names(&self) -> bool {
         match &self.screen {
             Some(screen) => screen.show.items || screen.show.names,
-            None => self.options.items != Items::None || self.options.verbose > 0,
+            None => self.options.items > Items::Names || self.options.verbose > 0,
         }
     }
 }

@@ -51,7 +51,7 @@ fn terms() -> Terms {
         compression: Compression::None,
         seed: 1,
     };
-    let screen = Screen { show: Show::default(), times: true, sends: false };
+    let screen = Screen { show: Show::default(), times: true, sends: false, progress: None };
     Terms { options, agreed, filter: Filter::default(), screen: Some(screen), made_links: None }
 }
 

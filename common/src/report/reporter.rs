@@ -173,11 +173,13 @@ impl Reporter {
         }))
     }
 
-    /// Something was done, or would be in a dry run, to `path` with `size` bytes of content (0 for directories).
+    /// Something was done, or would be in a dry run, to `path` with `size` bytes of content (0 for directories; `None` if
+    /// that is not known).
     ///
     /// Counts nothing: that is for [`Counters`]. Costs next to nothing while INFO is off.
-    pub fn action(&self, action: Action, path: &RelPath, size: u64) {
-        let words = action.words();
+    pub fn action(&self, action: Action, path: &RelPath, size: impl Into<Option<u64>>) {
+        let (words, known) = (action.words(), size.into());
+        let size = known.unwrap_or(0);
         match (self.0.dry_run, words.sized) {
             (false, true) => info!(object = %path, size, "{}", words.done),
             (false, false) => info!(object = %path, "{}", words.done),
@@ -189,7 +191,7 @@ impl Reporter {
                 warn!(object = %path, skipped = words.skipped, "Skipped {} as --dry-run is set", words.skipped);
             }
         }
-        self.event(words.event, path, words.sized.then_some(size), None);
+        self.event(words.event, path, known.filter(|_| words.sized), None);
     }
 
     /// An entry of the source takes no part or stays as it is.

@@ -154,11 +154,20 @@ impl Log {
 
     /// Writes `line` whole. A log that nobody takes any more must not end the run: errors are dropped.
     fn write(&self, line: &str) {
+        self.with_out(|out| out.write_all(line.as_bytes()).and_then(|()| out.flush()));
+    }
+
+    /// Has something else printed that may share a terminal with the bars.
+    pub fn aside(&self, print: impl FnOnce() -> io::Result<()>) {
+        self.with_out(|_| print());
+    }
+
+    fn with_out(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
         let sink = &mut *self.lock();
         // Not `MultiProgress::suspend`, which panics when the terminal is gone; and a tick draws only as often as a
         // terminal can follow.
         sink.bars.take_if(|bars| bars.lines.clear().is_err());
-        let _nobody_reads = sink.out.write_all(line.as_bytes()).and_then(|()| sink.out.flush());
+        let _nobody_reads = write(&mut sink.out);
         if let Some(bars) = &sink.bars {
             bars.first.tick();
         }

@@ -5,10 +5,12 @@ use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
+use volsync_common::report::on_terminal;
 
 use super::ArgsError;
 use crate::delta::digest::SumKind;
 use crate::options::{Beyond, Delete, Items, LEAVE_LOST_AND_FOUND, Names, Options};
+use crate::report::{Form, Telling};
 use crate::wire::handshake::{compression_by_name, compression_name, sum_by_name, sum_name};
 use crate::wire::names;
 use crate::wire::sums::BLOCK_MAX;
@@ -140,7 +142,7 @@ pub struct Cli {
     /// A stock peer that is cut off keeps half a file, for the next time
     #[arg(long, help_heading = HOW)]
     partial: bool,
-    /// The same; progress is not shown
+    /// The same, and --progress
     #[arg(short = 'P', help_heading = HOW)]
     partial_and_progress: bool,
     /// Give up after so many seconds of silence
@@ -233,6 +235,13 @@ pub struct Cli {
     /// Numbers with units
     #[arg(short = 'h', long, action = ArgAction::Count, help_heading = TELLING)]
     human_readable: u8,
+    /// How far it is: of each file, as rsync tells it (--info=progress2: of all). For push and pull bars on a terminal, which
+    /// they show without it too, or else statistics every minute
+    #[arg(long, help_heading = TELLING)]
+    progress: bool,
+    /// What is done and how far it is as machine events, one JSON object a line, and nothing else on standard output
+    #[arg(long, help_heading = TELLING)]
+    pub json: bool,
     /// No message of the day of a daemon
     #[arg(long, help_heading = TELLING)]
     pub no_motd: bool,
@@ -314,6 +323,8 @@ pub enum Summary {
 /// What is shown to the user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Show {
+    /// That the list is sent.
+    pub list: bool,
     /// Item lines.
     pub items: bool,
     /// Names.
@@ -361,7 +372,8 @@ impl Cli {
         if slash { [source, b"/"].concat() } else { source.to_vec() }
     }
 
-    fn lists(&self) -> bool {
+    /// Nothing is transferred, only listed.
+    pub fn lists(&self) -> bool {
         self.list_only || self.places.len() == 1
     }
 
@@ -458,7 +470,13 @@ impl Cli {
             block_size: self.block_size,
             partial: self.partial || self.partial_and_progress,
             timeout: self.timeout,
-            items: if self.itemize_changes { Items::Changes } else { Items::None },
+            items: if self.itemize_changes || self.json {
+                Items::Changes
+            } else if self.show().names && self.verbose == 0 {
+                Items::Names
+            } else {
+                Items::None
+            },
             verbose: self.verbose,
             ..Options::default()
         })
@@ -485,35 +503,65 @@ impl Cli {
         Ok(Some((find(transfer)?, find(list)?)))
     }
 
+    /// The level of a word of `--info`.
+    fn word(&self, name: &str) -> Option<u8> {
+        let level = |word: &String| {
+            let word = word.to_ascii_lowercase();
+            word.strip_prefix(name).map(|level| level.parse::<u8>().unwrap_or(1))
+        };
+        self.info.iter().rev().find_map(level)
+    }
+
+    /// Progress is told as rsync does.
+    fn progress_as_rsync(&self) -> Option<Form> {
+        let asked = (self.progress || self.partial_and_progress) && self.volume.is_none();
+        let level = self.word("progress").unwrap_or(u8::from(asked));
+        (level > 0).then_some(Form { whole: level > 1, human: self.human_readable > 0 })
+    }
+
+    /// How progress is told.
+    pub fn telling(&self) -> Option<Telling> {
+        if self.lists() || (self.quiet && !self.json) {
+            return None;
+        }
+        match (self.json, self.progress_as_rsync(), self.volume) {
+            (true, ..) => Some(Telling::Events),
+            (false, Some(form), _) => Some(Telling::Lines(form)),
+            (false, None, Some(_)) if self.progress || self.partial_and_progress => Some(Telling::Statistics),
+            (false, None, Some(_)) if on_terminal() => Some(Telling::Bars),
+            (false, None, _) => None,
+        }
+    }
+
     /// What is shown.
     pub fn show(&self) -> Show {
-        let word = |name: &str| {
-            let level = |word: &String| {
-                let word = word.to_ascii_lowercase();
-                word.strip_prefix(name).map(|level| level.parse::<u8>().unwrap_or(1))
-            };
-            self.info.iter().rev().find_map(level)
-        };
+        let word = |name: &str| self.word(name);
         let summary = match word("stats").unwrap_or(if self.stats { 2 } else { self.verbose.min(1) }) {
             0 => Summary::None,
             1 => Summary::Short,
             _ => Summary::Full,
         };
-        let names = self.verbose > 0 || word("name").is_some_and(|level| level > 0);
-        let quiet = self.quiet;
+        let by_progress = (self.progress || self.partial_and_progress) && self.volume.is_none();
+        let names = word("name").map_or(self.verbose > 0 || by_progress, |level| level > 0);
+        let list = word("flist").map_or(self.verbose > 0 || by_progress, |level| level > 0);
+        let quiet = self.quiet || self.json;
         Show {
+            list: list && !quiet && !self.lists(),
             items: self.itemize_changes && !quiet,
             names: names && !quiet,
             summary: if quiet { Summary::None } else { summary },
             human: self.human_readable > 0,
-            deletions: (self.itemize_changes || self.verbose > 0) && !quiet,
+            deletions: (self.itemize_changes || self.verbose > 0 || names) && !quiet,
             dry_run: self.dry_run,
         }
     }
 
     /// `--info` as it stands, for the server.
     pub fn info(&self) -> String {
-        self.info.iter().map(|word| word.to_ascii_uppercase()).collect::<Vec<_>>().join(",")
+        // What concerns this side alone is not told, as in rsync.
+        let own = |word: &String| ["PROGRESS", "FLIST"].iter().any(|name| word.starts_with(name));
+        let words = self.info.iter().map(|word| word.to_ascii_uppercase());
+        words.filter(|word| !own(word)).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -620,7 +668,8 @@ pub fn server_args(options: &Options, direction: Direction, letters: &str, info:
     };
     add(push && options.list_only, "--list-only".into());
     add(push && options.dirs && options.deletes(), "--no-r".into());
-    add(push && options.items != Items::None, "--log-format=%i".into());
+    add(push && options.items == Items::Names, "--log-format=X".into());
+    add(push && options.items > Items::Names, "--log-format=%i".into());
     add(options.compress_level.is_some(), format!("--compress-level={}", options.compress_level.unwrap_or_default()));
     add(options.block_size.is_some(), format!("-B{}", options.block_size.unwrap_or_default()));
     add(options.timeout > 0, format!("--timeout={}", options.timeout));

@@ -206,12 +206,12 @@ impl ServerArgs {
     fn value(&mut self, name: &str, value: &str) -> Result<(), ArgsError> {
         let options = &mut self.options;
         match name {
-            // Old releases send `%i` only to ask for item lines; `%o` and `X` ask for nothing of the kind.
+            // Old releases send `%i` only to ask for item lines; `%o` and `X` ask for names.
             "log-format" | "out-format" => {
                 options.items = match (value.contains("%i%I"), value.contains("%i")) {
                     (true, _) => Items::All,
                     (false, true) => Items::Changes,
-                    (false, false) => Items::None,
+                    (false, false) => Items::Names,
                 };
             }
             "compress-level" => options.compress_level = Some(number(name, value)?),

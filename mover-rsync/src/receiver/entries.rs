@@ -231,10 +231,21 @@ impl<W: Write> Generator<'_, W> {
 
     /// Does what an entry that is no directory needs.
     pub(super) fn entry(&mut self, list: &FileList, ndx: u32, entry: &Entry) -> Result<(), Fatal> {
+        let went = self.went(list, ndx, entry)?;
+        match (self.progress(), went) {
+            (Some(progress), Some(Went::Asked)) => progress.asked(),
+            (Some(progress), Some(_)) => progress.passed(entry),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// How that went; `None` while it waits for another name of the same file.
+    fn went(&mut self, list: &FileList, ndx: u32, entry: &Entry) -> Result<Option<Went>, Fatal> {
         let context = self.context.clone();
         let (path, options) = (context.path(list.path(entry)), &context.terms.options);
         if (options.existing || options.ignore_existing) && options.passes_over(self.stands(path)) {
-            return Ok(());
+            return Ok(Some(Went::Not));
         }
         self.make_way(path);
         if let Some(group) = entry.group {
@@ -242,9 +253,12 @@ impl<W: Write> Generator<'_, W> {
                 Member::Leads => {}
                 Member::Waits => {
                     self.pend(ndx);
-                    return Ok(());
+                    return Ok(None);
                 }
-                Member::Links(leader) => return self.link(ndx, entry, path, &leader),
+                Member::Links(leader) => {
+                    self.link(ndx, entry, path, &leader)?;
+                    return Ok(Some(Went::There));
+                }
             }
         }
         let went = match entry.kind() {
@@ -256,7 +270,7 @@ impl<W: Write> Generator<'_, W> {
             (Some(group), Went::Asked) => self.groups.asked(group, ndx, Vec::new()),
             _ => {}
         }
-        Ok(())
+        Ok(Some(went))
     }
 
     /// A regular file: its attributes, or a request for its content.

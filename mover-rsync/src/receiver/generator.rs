@@ -20,6 +20,7 @@ use crate::directories::Directories;
 use crate::exit::Fatal;
 use crate::options::Delete;
 use crate::outcome::Outcome;
+use crate::report::Progress;
 use crate::session::{FAREWELL, give_up};
 use crate::stream::Mux;
 use crate::wire::WireError;
@@ -182,7 +183,7 @@ impl<'a, W: Write> Generator<'a, W> {
         self.finish_directories();
         if let Some(left) = self.context.troubles.summed_up() {
             let left = format!("rsync: {left}");
-            eprintln!("{left}");
+            crate::report::note(&left);
             if self.out.carries_errors() {
                 self.out.message(&Message::Text { tag: Tag::Warning, text: format!("{left}\n").into_bytes() });
             }
@@ -324,6 +325,7 @@ impl<'a, W: Write> Generator<'a, W> {
             Event::Again(ndx) => self.again.push(ndx),
             Event::Done(ndx, there) => self.ended(ndx, there)?,
             Event::NoSend(ndx) => {
+                self.not_sent(ndx);
                 if self.context.asked.take(ndx).is_none() {
                     return Err(WireError::bad("a file is refused that was not asked for").into());
                 }
@@ -331,6 +333,18 @@ impl<'a, W: Write> Generator<'a, W> {
             }
         }
         Ok(())
+    }
+
+    /// The user need not wait for it any more.
+    fn not_sent(&mut self, ndx: u32) {
+        if let (Some(progress), Some((_, entry))) = (self.progress(), self.find(ndx)) {
+            progress.not_sent(entry.size);
+        }
+    }
+
+    /// Where the user sees how far it is.
+    pub(super) fn progress(&self) -> Option<&'static Progress> {
+        self.context.terms.screen.and_then(|screen| screen.progress)
     }
 
     fn add(&mut self, list: Arc<FileList>, dir: Option<usize>) {

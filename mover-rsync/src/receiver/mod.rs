@@ -126,7 +126,7 @@ impl Context {
     fn problem(&self, text: impl std::fmt::Display) {
         self.troubles.failed.store(true, Ordering::Relaxed);
         let text = format!("rsync: {text}");
-        eprintln!("{text}");
+        crate::report::problem(&text);
         let mut untold = self.troubles.untold.lock().unwrap_or_else(PoisonError::into_inner);
         if untold.len() < UNTOLD_MAX {
             untold.push(text);

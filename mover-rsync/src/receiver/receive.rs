@@ -24,6 +24,7 @@ use crate::directories::Directories;
 use crate::exit::{ExitCode, Fatal};
 use crate::options::Options;
 use crate::outcome::Outcome;
+use crate::report::{self, Moving, Progress};
 use crate::stream::Demux;
 use crate::wire::flist::{Entry, FileList};
 use crate::wire::handshake::{Compat, Side};
@@ -49,6 +50,8 @@ pub(super) struct Receiver<R> {
     lists: Lists,
     /// What is counted on the way.
     outcome: Outcome,
+    /// Where the user sees how far it is.
+    progress: Option<&'static Progress>,
     buffers: Buffers,
 }
 
@@ -110,6 +113,7 @@ impl<R: Read> Receiver<R> {
             dirs: Directories::new(context.dest.clone()),
             lists,
             outcome: Outcome::default(),
+            progress: context.terms.screen.and_then(|screen| screen.progress),
             buffers: Buffers::default(),
             context,
         })
@@ -181,6 +185,9 @@ impl<R: Read> Receiver<R> {
         self.context.troubles.io_error.fetch_or(part.io_error, std::sync::atomic::Ordering::Relaxed);
         self.outcome.list_size += part.size;
         let (list, dir) = self.lists.add(part, &self.context.ids);
+        if let Some(progress) = self.progress {
+            progress.listed(&list);
+        }
         for entry in list.entries() {
             self.outcome.files.add(entry.mode);
             if matches!(entry.kind(), Kind::File | Kind::Symlink) {
@@ -203,7 +210,8 @@ impl<R: Read> Receiver<R> {
         let xattrs = self.attributes(ndx, &item, found.as_ref().map(|(_, entry)| entry))?;
         match (request, found) {
             (Some(Request::Content { head, again }), Some((list, entry))) if transfer => {
-                self.content(ndx, &list, &entry, head, again, xattrs)
+                let moving = self.progress.and_then(|progress| progress.begin(ndx, &item, &entry, list.path(&entry)));
+                self.content(ndx, &list, &entry, (head, again), moving, xattrs)
             }
             (Some(Request::Attributes), found) if !transfer => {
                 self.set_attributes(ndx, found.as_ref(), xattrs.as_ref());
@@ -216,10 +224,10 @@ impl<R: Read> Receiver<R> {
 
     /// Counts an item and shows it to the user.
     fn show(&mut self, ndx: u32, item: &Item, found: Option<&(Arc<FileList>, Entry)>) {
-        let (mode, path, target) = match found {
-            Some((list, entry)) => (entry.mode, list.path(entry), list.target(entry)),
+        let (mode, size, path, target) = match found {
+            Some((list, entry)) => (entry.mode, entry.size, list.path(entry), list.target(entry)),
             None => match self.lists.directory_of(ndx) {
-                Some(dir) => (dir.mode, &dir.path[..], &b""[..]),
+                Some(dir) => (dir.mode, 0, &dir.path[..], &b""[..]),
                 None => return,
             },
         };
@@ -231,7 +239,7 @@ impl<R: Read> Receiver<R> {
             self.outcome.transferred_size = self.outcome.transferred_size.saturating_add(entry.size);
         }
         if let Some(screen) = &self.context.terms.screen {
-            screen.item(item, mode, path, target);
+            screen.item(item, mode, size, path, target);
         }
     }
 
@@ -273,8 +281,8 @@ impl<R: Read> Receiver<R> {
         ndx: u32,
         list: &FileList,
         entry: &Entry,
-        head: SumHead,
-        again: bool,
+        (head, again): (SumHead, bool),
+        moving: Option<Moving>,
         xattrs: Option<Xattrs>,
     ) -> Result<(), Fatal> {
         let agreed = self.context.terms.agreed;
@@ -301,8 +309,11 @@ impl<R: Read> Receiver<R> {
                 (None, None, None)
             }
         };
-        let came = self.tokens(path, &head, writing.as_ref(), basis)?;
+        let came = self.tokens(path, &head, writing.as_ref(), basis, moving.as_ref())?;
         let (Some(writing), Some((dir, name, standing))) = (writing, place) else {
+            if let Some(moving) = moving {
+                moving.failed();
+            }
             self.tell(Event::Done(ndx, false));
             return Ok(());
         };
@@ -316,10 +327,16 @@ impl<R: Read> Receiver<R> {
                 Event::Done(ndx, false)
             }
             Came::Wrong => {
-                eprintln!("rsync: {} failed verification; trying again", Shown(path));
+                report::note(&format!("rsync: {} failed verification; trying again", Shown(path)));
                 Event::Again(ndx)
             }
         };
+        match (&event, moving) {
+            (Event::Done(_, true), Some(moving)) => moving.finish(),
+            (Event::Done(_, false), Some(moving)) => moving.failed(),
+            // It comes again.
+            (_, moving) => drop(moving),
+        }
         self.tell(event);
         Ok(())
     }
@@ -331,7 +348,13 @@ impl<R: Read> Receiver<R> {
         head: &SumHead,
         writing: Option<&Writing>,
         basis: Option<Arc<File>>,
+        moving: Option<&Moving>,
     ) -> Result<Came, Fatal> {
+        let moved = |bytes: u64| {
+            if let Some(moving) = moving {
+                moving.add(bytes);
+            }
+        };
         let Options { sparse, inplace, .. } = self.context.terms.options;
         let Buffers { data, gathered, basis: old } = &mut self.buffers;
         // What stays where it is need not be written where the file system shares blocks.
@@ -348,11 +371,13 @@ impl<R: Read> Receiver<R> {
                 Token::End => break,
                 Token::Data => {
                     self.outcome.literal = self.outcome.literal.saturating_add(data.len() as u64);
+                    moved(data.len() as u64);
                     (&data[..], None)
                 }
                 Token::Match(block) if block < head.count => {
                     let len = head.block_len(block) as usize;
                     self.outcome.matched = self.outcome.matched.saturating_add(len as u64);
+                    moved(len as u64);
                     let found = blocks.as_mut().map(|blocks| blocks.get(head.offset(block), len));
                     let Some(Ok(found)) = found else {
                         // The digest will not be right either; zlib's history must go on all the same.
@@ -364,6 +389,7 @@ impl<R: Read> Receiver<R> {
                     (found, Some(head.offset(block)))
                 }
                 Token::Hole(len) => {
+                    moved(len);
                     self.whole.hole(len);
                     content.hole(len).map_err(|error| broken(path, &error))?;
                     continue;

@@ -18,6 +18,7 @@ use crate::delta::matcher::{self, Basis, Matcher, Sink};
 use crate::directories::Directories;
 use crate::exit::Fatal;
 use crate::options::Options;
+use crate::report::{self, Moving, Progress};
 use crate::session::{Agreed, Terms};
 use crate::stream::Mux;
 use crate::wire::flist::FileList;
@@ -46,6 +47,10 @@ pub(super) struct Answers<'a> {
     tokens: TokenWriter,
     whole: Whole,
     matcher: Matcher,
+    /// Where the user sees how far it is.
+    progress: Option<&'static Progress>,
+    /// Everything in the list before this is asked for, or needs no content.
+    reached: u32,
 }
 
 impl<'a> Answers<'a> {
@@ -53,6 +58,11 @@ impl<'a> Answers<'a> {
         let Terms { options, agreed, .. } = terms;
         // The receiving side takes any level; this one costs half.
         let level = options.compress_level.or(agreed.native().then_some(FAST));
+        let progress = terms.screen.and_then(|screen| screen.progress);
+        if let Some(progress) = progress {
+            progress.listed(&list);
+        }
+        let reached = list.start;
         Ok(Self {
             sources,
             list,
@@ -65,7 +75,35 @@ impl<'a> Answers<'a> {
             tokens: TokenWriter::new(agreed.compression, agreed.protocol, level)?,
             whole: agreed.sum.whole(),
             matcher: Matcher::default(),
+            progress,
+            reached,
         })
+    }
+
+    /// Nothing more is asked for, but what came wrong.
+    pub(super) fn all_asked(&mut self) {
+        self.reach(self.list.end());
+    }
+
+    /// The receiving side goes by the order of the list: what it did not ask for before `ndx` is as it should be.
+    fn reach(&mut self, ndx: u32) {
+        let Some(progress) = self.progress else { return };
+        (self.reached..ndx).filter_map(|passed| self.list.get(passed)).for_each(|entry| progress.passed(entry));
+        self.reached = self.reached.max(ndx);
+    }
+
+    /// The content of something in the list is wanted.
+    fn wanted(&mut self, ndx: u32, size: u64) {
+        let before = self.reached;
+        self.reach(ndx);
+        match self.progress {
+            Some(progress) if ndx < before => progress.planned_again(size),
+            Some(progress) => {
+                progress.asked();
+                self.reached = ndx + 1;
+            }
+            None => {}
+        }
     }
 
     /// Answers a request, or echoes what the receiving side does by itself.
@@ -84,11 +122,15 @@ impl<'a> Answers<'a> {
             return Err(WireError::bad("a request for the content of something that is no file").into());
         }
         let file = if transfer && !self.dry_run {
+            self.wanted(request.ndx, entry.size);
             match self.open(entry.source, &path) {
                 Ok(file) => Some(file),
                 Err(error) => {
                     refuse(&path, &error, session);
                     out.message(&Message::NoSend(request.ndx));
+                    if let Some(progress) = self.progress {
+                        progress.not_sent(entry.size);
+                    }
                     return Ok(());
                 }
             }
@@ -96,7 +138,7 @@ impl<'a> Answers<'a> {
             None
         };
         if let Some(screen) = &session.terms.screen {
-            screen.item(&request.item, entry.mode, &path, self.list.target(&entry));
+            screen.item(&request.item, entry.mode, entry.size, &path, self.list.target(&entry));
         }
         if let Some(made) = &session.terms.made_links {
             made.note(&request.item, entry.mode, &path);
@@ -115,7 +157,8 @@ impl<'a> Answers<'a> {
             session.outcome.transferred_size += entry.size;
         }
         if let Some(file) = file {
-            self.content(&path, &file, request, session, out)?;
+            let moving = self.progress.and_then(|progress| progress.begin(request.ndx, &request.item, &entry, &path));
+            self.content(&path, &file, request, moving, session, out)?;
         }
         Ok(out.flush_if_full()?)
     }
@@ -169,6 +212,7 @@ impl<'a> Answers<'a> {
         path: &[u8],
         file: &SourceFile,
         request: Request,
+        moving: Option<Moving>,
         session: &mut Session<'_>,
         out: &mut Mux<W>,
     ) -> Result<(), Fatal> {
@@ -176,7 +220,7 @@ impl<'a> Answers<'a> {
         head.write(out.data());
         let (kind, seed, in_place) = (self.agreed.sum, self.agreed.seed, self.in_place);
         let basis = table.as_ref().map(|table| Basis { table, kind, seed, in_place });
-        let mut sink = Sending { tokens: &mut self.tokens, out, literal: 0, matched: 0 };
+        let mut sink = Sending { tokens: &mut self.tokens, out, literal: 0, matched: 0, moving: moving.as_ref() };
         let mut sent = Ok(());
         for extent in Extents::of(file.file(), file.stat().size, self.holes) {
             match extent {
@@ -195,6 +239,11 @@ impl<'a> Answers<'a> {
         }
         session.outcome.literal += sink.literal;
         session.outcome.matched += sink.matched;
+        match moving {
+            Some(moving) if sent.is_ok() => moving.finish(),
+            Some(moving) => moving.failed(),
+            None => {}
+        }
         self.tokens.end(out.data())?;
         let mut sum = self.whole.finish();
         if let Err(error) = sent {
@@ -210,10 +259,10 @@ impl<'a> Answers<'a> {
 /// Tells that something cannot be sent, and remembers it for the end.
 fn refuse(path: &[u8], error: &io::Error, session: &mut Session<'_>) {
     if error.kind() == io::ErrorKind::NotFound {
-        eprintln!("rsync: file has vanished: {}", Shown(path));
+        report::problem(&format!("rsync: file has vanished: {}", Shown(path)));
         session.outcome.io_error |= io_error::VANISHED;
     } else {
-        eprintln!("rsync: cannot send {}: {error}", Shown(path));
+        report::problem(&format!("rsync: cannot send {}: {error}", Shown(path)));
         session.outcome.io_error |= io_error::GENERAL;
     }
 }
@@ -245,10 +294,18 @@ struct Sending<'a, W: Write> {
     out: &'a mut Mux<W>,
     literal: u64,
     matched: u64,
+    moving: Option<&'a Moving>,
 }
 
 impl<W: Write> Sending<'_, W> {
+    fn moved(&self, bytes: u64) {
+        if let Some(moving) = self.moving {
+            moving.add(bytes);
+        }
+    }
+
     fn hole(&mut self, len: u64) -> Result<(), WireError> {
+        self.moved(len);
         self.tokens.hole(len, self.out.data())?;
         self.out.flush_if_full()
     }
@@ -257,6 +314,7 @@ impl<W: Write> Sending<'_, W> {
 impl<W: Write> Sink for Sending<'_, W> {
     fn literal(&mut self, data: &[u8]) -> Result<(), WireError> {
         self.literal += data.len() as u64;
+        self.moved(data.len() as u64);
         for piece in data.chunks(LITERAL_MAX) {
             self.tokens.literal(piece, self.out.data())?;
             self.out.flush_if_full()?;
@@ -266,6 +324,7 @@ impl<W: Write> Sink for Sending<'_, W> {
 
     fn matched(&mut self, block: u32, content: &[u8]) -> Result<(), WireError> {
         self.matched += content.len() as u64;
+        self.moved(content.len() as u64);
         self.tokens.matched(block, content, self.out.data())?;
         self.out.flush_if_full()
     }

@@ -221,7 +221,7 @@ impl Lister<'_> {
         let stat = match found {
             Ok(stat) => stat,
             Err(error) => {
-                eprintln!("rsync: cannot look at {}: {error}", Shown(path));
+                crate::report::problem(&format!("rsync: cannot look at {}: {error}", Shown(path)));
                 self.listing.io_error |= io_error::GENERAL;
                 return Ok(());
             }
@@ -444,10 +444,10 @@ pub(crate) fn kept(filter: &Filter, source: &Source) -> impl Fn(&RelPath, Kind, 
 /// Tells of something that could not be read; its error bits.
 pub(super) fn failed(path: &[u8], error: &io::Error) -> u32 {
     if error.kind() == io::ErrorKind::NotFound {
-        eprintln!("rsync: file has vanished: {}", Shown(path));
+        crate::report::problem(&format!("rsync: file has vanished: {}", Shown(path)));
         io_error::VANISHED
     } else {
-        eprintln!("rsync: cannot read {}: {error}", Shown(path));
+        crate::report::problem(&format!("rsync: cannot read {}: {error}", Shown(path)));
         io_error::GENERAL
     }
 }

@@ -103,6 +103,7 @@ impl Session<'_> {
                 Heard::Item(request) => answers.answer(*request, &mut self, out)?,
                 Heard::Done => {
                     done += 1;
+                    answers.all_asked();
                     if done < PHASES {
                         self.ndx.write(Ndx::Done, out.data());
                     }

@@ -137,7 +137,7 @@ impl Sources {
         let incomplete = !failed.is_empty();
         let alone = if all.is_empty() { failed.pop() } else { None };
         for fatal in failed {
-            eprintln!("rsync: {fatal}");
+            crate::report::problem(&format!("rsync: {fatal}"));
         }
         alone.map_or(Ok(Self { all, incomplete }), Err)
     }
@@ -190,7 +190,10 @@ impl Sources {
                     all.push(Source { root, path, prefix: None, file: None, without_root: true, names });
                 }
                 Err(error) => {
-                    eprintln!("rsync: cannot read the source {}: {error}", Shown(path.as_os_str().as_bytes()));
+                    crate::report::problem(&format!(
+                        "rsync: cannot read the source {}: {error}",
+                        Shown(path.as_os_str().as_bytes())
+                    ));
                     incomplete = true;
                 }
             }
