@@ -84,6 +84,12 @@ pub(crate) fn named(path: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// The path below a volume, empty for the volume itself; `None` if it would lead out.
+pub(crate) fn confined(path: &[u8]) -> Option<Vec<u8>> {
+    let elements: Vec<_> = path.split(|b| *b == b'/').filter(|element| !matches!(*element, b"" | b".")).collect();
+    if elements.contains(&&b".."[..]) { None } else { Some(elements.join(&b'/')) }
+}
+
 /// The path of `name` in a directory.
 pub(crate) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir == b"." { name.to_vec() } else { [dir, b"/", name].concat() }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use mover_rsync::args::client::Cli;
 use mover_rsync::block::command;
 use mover_rsync::contract::{self, Entry, destination, forced, source, tls_destination, tls_source};
-use mover_rsync::{client, server};
+use mover_rsync::{client, serve, server};
 
 /// rsync's code for a wrong command line.
 const USAGE: u8 = 1;
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Some(Entry::TlsSource(args)) => return tls_source::run(&args).into(),
         Some(Entry::TlsDestination(args)) => return tls_destination::run(&args).into(),
         Some(Entry::TlsSession(args)) => return tls_destination::session(&args).into(),
+        Some(Entry::Serve(args)) => return serve::run(&args).into(),
         Some(Entry::Shell) => return contract::shell().into(),
         Some(Entry::Remove(args)) => return contract::remove(&args).into(),
         None => {}

@@ -29,12 +29,31 @@ pub fn run(args: &[Vec<u8>]) -> u8 {
 }
 
 /// Runs it for paths below `root` alone, whatever the arguments say.
-pub fn run_confined(args: &[Vec<u8>], root: &Path) -> u8 {
-    run_in(args, Some(root))
+pub fn run_confined(args: &[Vec<u8>], root: &Path, access: Access) -> u8 {
+    run_in(args, Some(Confined { root, access }))
 }
 
-fn run_in(args: &[Vec<u8>], root: Option<&Path>) -> u8 {
-    match parse(args).map_err(Fatal::from).and_then(|args| on_standard_streams(&args, root)) {
+/// What clients may do in a directory that a server is confined to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Access {
+    /// Bring files, as to VolSync's destinations.
+    Receive,
+    /// Fetch files.
+    Read,
+    /// Both.
+    All,
+}
+
+/// The directory that a server is confined to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Confined<'a> {
+    /// Nothing outside of it is reached.
+    pub(crate) root: &'a Path,
+    pub(crate) access: Access,
+}
+
+fn run_in(args: &[Vec<u8>], confined: Option<Confined<'_>>) -> u8 {
+    match parse(args).map_err(Fatal::from).and_then(|args| on_standard_streams(&args, confined)) {
         Ok(outcome) => outcome.code() as u8,
         Err(fatal) => {
             eprintln!("rsync error: {fatal} (code {})", fatal.code());
@@ -43,7 +62,7 @@ fn run_in(args: &[Vec<u8>], root: Option<&Path>) -> u8 {
     }
 }
 
-fn on_standard_streams(args: &ServerArgs, root: Option<&Path>) -> Result<Outcome, Fatal> {
+fn on_standard_streams(args: &ServerArgs, confined: Option<Confined<'_>>) -> Result<Outcome, Fatal> {
     let own = |fd: io::Result<std::os::fd::OwnedFd>| fd.map(File::from).map_err(|error| no_stream(&error));
     let input = own(io::stdin().as_fd().try_clone_to_owned())?;
     let output = own(io::stdout().as_fd().try_clone_to_owned())?;
@@ -51,7 +70,7 @@ fn on_standard_streams(args: &ServerArgs, root: Option<&Path>) -> Result<Outcome
     widen_pipe(&output);
     let input = Demux::new(Timed::new(input, args.options.timeout));
     let mut out = Mux::new(output);
-    let setting = Setting { root, start: Start::Exchange, numeric: args.options.numeric_ids };
+    let setting = Setting { confined, start: Start::Exchange, numeric: args.options.numeric_ids };
     setting.permit(args)?;
     setting.session(args, input, &mut out)
 }
@@ -59,8 +78,8 @@ fn on_standard_streams(args: &ServerArgs, root: Option<&Path>) -> Result<Outcome
 /// What a server is allowed, and how it begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting<'a> {
-    /// Nothing else is written to, and nothing is sent.
-    pub(crate) root: Option<&'a Path>,
+    /// Nothing else is reached.
+    pub(crate) confined: Option<Confined<'a>>,
     pub(crate) start: Start,
     /// Owners are taken by number, whatever the client says.
     pub(crate) numeric: bool,
@@ -69,13 +88,15 @@ pub(crate) struct Setting<'a> {
 impl Setting<'_> {
     /// Refuses what must not be.
     pub(crate) fn permit(&self, args: &ServerArgs) -> Result<(), ArgsError> {
-        if args.sender && self.root.is_some() {
-            return Err(ArgsError::Unsupported("--sender".into()));
-        }
-        if args.options.names.is_some() && self.root.is_some() {
+        let Some(Confined { access, .. }) = self.confined else { return Ok(()) };
+        if args.options.names.is_some() {
             return Err(ArgsError::Unsupported("--files-from".into()));
         }
-        Ok(())
+        match (access, args.sender) {
+            (Access::Receive, true) => Err(ArgsError::Unsupported("--sender".into())),
+            (Access::Read, false) => Err(ArgsError::Usage("files can only be fetched here".into())),
+            _ => Ok(()),
+        }
     }
 
     /// Talks to a client from the handshake to the end.
@@ -91,7 +112,7 @@ impl Setting<'_> {
     {
         let agreed = serve(args, self.start, !args.sender && args.options.may_segment(), seed(), &mut input, out)?;
         input.framed(Box::new(|_| Ok(())));
-        let (terms, local) = match prepare(args, self.root, agreed, &mut input) {
+        let (terms, local) = match prepare(args, self.confined.map(|confined| confined.root), agreed, &mut input) {
             Ok(prepared) => prepared,
             Err(fatal) => {
                 give_up(agreed, &fatal, out);
@@ -141,7 +162,10 @@ fn prepare(
         _ => b".",
     };
     if args.sender {
-        let sources = sources(args, agreed, path, input)?;
+        let sources = match root {
+            Some(root) => Sources::beneath(root, &args.paths, args.options.relative)?,
+            None => sources(args, agreed, path, input)?,
+        };
         return Ok((Terms { options, agreed, filter, screen: None, made_links: None }, Local::Source(sources)));
     }
     if args.paths.len() > 1 {

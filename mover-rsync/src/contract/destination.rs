@@ -4,21 +4,17 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
 
 use clap::Parser;
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::Pid;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{Layout, debugged, greet};
+use super::{Layout, TERMINATED, debugged, greet};
 use crate::exit::ExitCode;
 use crate::report::line;
-
-/// After SIGTERM sshd has this long; Kubernetes gives 30 s.
-const GRACE: Duration = Duration::from_secs(4);
+use crate::sshd::{self, Sshd};
 
 /// The exit code when nobody said another one.
 const UNKNOWN: u8 = 255;
@@ -76,33 +72,30 @@ pub fn run(args: &[std::ffi::OsString]) -> u8 {
 }
 
 fn serve(cli: &DestinationCli) -> io::Result<u8> {
-    let config = prepare(cli)?;
+    let authorized = prepare(cli)?;
     line("Waiting for connection...");
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let sshd = Command::new(&cli.sshd).args(["-D", "-e", "-f"]).arg(config).spawn()?;
-    let pid = Pid::from_child(&sshd);
+    sshd::adopt_sessions()?;
+    let Layout { keys, tmp, .. } = &cli.layout;
+    let sshd = Sshd {
+        program: &cli.sshd,
+        listen: &format!("Port {}", cli.port),
+        host_key: &keys.join("destination"),
+        authorized: Some(&authorized),
+        forced: None,
+        dir: tmp,
+    };
+    let pid = Pid::from_child(&sshd.start()?);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         if signals.forever().next().is_some() {
-            let _gone = kill_process(pid, Signal::TERM);
-            std::thread::sleep(GRACE);
-            std::process::exit(143);
+            sshd::end_descendants(rustix::process::getpid());
+            std::process::exit(TERMINATED.into());
         }
     })?;
-    wait(pid)?;
+    sshd::wait(pid)?;
     let code = exit_code(&cli.layout.tmp.join("exit_code"));
     flush(&cli.layout.data)?;
     Ok(code)
-}
-
-/// Waits for sshd. As the first process of a container we also inherit orphans, and bury them.
-fn wait(sshd: Pid) -> io::Result<()> {
-    loop {
-        match waitpid(None, WaitOptions::empty()) {
-            Ok(Some((pid, _))) if pid == sshd => return Ok(()),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 /// What the source said with `shutdown`: the file holds a bare number.
@@ -123,11 +116,11 @@ pub(super) fn flush(data: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(dir)?)
 }
 
-/// Writes the configuration of sshd and the only key that it knows.
+/// Writes the only key that is let in, and forgets what a run before left; the file of the key.
 fn prepare(cli: &DestinationCli) -> io::Result<PathBuf> {
     let Layout { data, block, keys, tmp } = &cli.layout;
     let path = |path: &Path| path.display().to_string();
-    // What a run before left; an exit code of it must not count.
+    // An exit code of a run before must not count.
     let stale = fs::remove_file(tmp.join("exit_code"));
     if let Err(error) = stale
         && error.kind() != io::ErrorKind::NotFound
@@ -148,40 +141,7 @@ fn prepare(cli: &DestinationCli) -> io::Result<PathBuf> {
     );
     fs::write(&authorized, format!("restrict,command=\"{command}\" {}\n", key.trim()))?;
     fs::set_permissions(&authorized, fs::Permissions::from_mode(0o600))?;
-    let config = tmp.join("volsync-sshd-config");
-    let text = format!(
-        "Port {port}\n\
-         HostKey {host_key}\n\
-         AuthorizedKeysFile {authorized}\n\
-         PidFile {pid}\n\
-         StrictModes no\n\
-         UsePAM no\n\
-         PermitRootLogin prohibit-password\n\
-         PasswordAuthentication no\n\
-         KbdInteractiveAuthentication no\n\
-         GSSAPIAuthentication no\n\
-         AllowTcpForwarding no\n\
-         X11Forwarding no\n\
-         PermitTunnel no\n\
-         UseDNS no\n\
-         MaxSessions 100\n\
-         MaxStartups 100\n\
-         {penalties}",
-        port = cli.port,
-        host_key = path(&keys.join("destination")),
-        authorized = path(&authorized),
-        pid = path(&tmp.join("sshd.pid")),
-        penalties = if knows_penalties(&cli.sshd) { "PerSourcePenalties no\n" } else { "" },
-    );
-    fs::write(&config, text)?;
-    Ok(config)
-}
-
-/// Whether this sshd (9.8 and newer) punishes addresses for failed connections: probes of a load balancer may come from
-/// the address that the source comes from.
-fn knows_penalties(sshd: &Path) -> bool {
-    let known = Command::new(sshd).args(["-T", "-f", "/dev/null", "-o", "PerSourcePenalties=no"]).output();
-    known.is_ok_and(|out| !String::from_utf8_lossy(&out.stderr).contains("Bad configuration option"))
+    Ok(authorized)
 }
 
 #[cfg(test)]

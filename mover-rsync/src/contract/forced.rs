@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 
 use clap::Parser;
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,12 +14,17 @@ use super::{Layout, Volume};
 use crate::block::command;
 use crate::exit::ExitCode;
 use crate::report::line;
+use crate::server::{Access, run_confined};
+use crate::sshd::PID_FILE;
 
 #[derive(Debug, Parser)]
 #[command(name = "mover-rsync forced-command")]
 struct ForcedCli {
     #[command(flatten)]
     layout: Layout,
+    /// A directory is served to people: they may do this there, and nothing else
+    #[arg(long)]
+    access: Option<Access>,
 }
 
 /// What the source may ask for.
@@ -35,13 +41,16 @@ enum Request {
 /// Runs what `SSH_ORIGINAL_COMMAND` asks for; the exit code.
 pub fn run(args: &[OsString]) -> u8 {
     let parsed = ForcedCli::try_parse_from(std::iter::once("forced-command".into()).chain(args.iter().cloned()));
-    let Ok(ForcedCli { layout }) = parsed else {
+    let Ok(ForcedCli { layout, access }) = parsed else {
         eprintln!("mover-rsync: the forced command is malformed");
         return ExitCode::Usage as u8;
     };
     let asked = std::env::var_os("SSH_ORIGINAL_COMMAND").unwrap_or_default().into_vec();
+    if let Some(access) = access {
+        return served(&asked, &layout.data, access);
+    }
     match (request(&asked), layout.volume()) {
-        (Some(Request::Rsync(args)), Some(Volume::Filesystem)) => crate::server::run_confined(&args, &layout.data),
+        (Some(Request::Rsync(args)), Some(Volume::Filesystem)) => run_confined(&args, &layout.data, Access::Receive),
         (Some(Request::Diskrsync), Some(Volume::Block)) => command::serve(&layout.block),
         (Some(Request::Shutdown(code)), _) => shutdown(&layout, &code),
         (Some(Request::Rsync(_) | Request::Diskrsync), _) => {
@@ -50,6 +59,21 @@ pub fn run(args: &[OsString]) -> u8 {
         }
         (None, _) => {
             line(&format!("Invalid command: {}", Shown(&asked)));
+            1
+        }
+    }
+}
+
+/// What `mover-rsync serve` serves.
+fn served(asked: &[u8], directory: &Path, access: Access) -> u8 {
+    match request(asked) {
+        Some(Request::Rsync(args)) => run_confined(&args, directory, access),
+        _ if asked.is_empty() => {
+            line("There is no shell here: this place is for rsync and mover-rsync.");
+            1
+        }
+        _ => {
+            line(&format!("Invalid command: {}", Shown(asked)));
             1
         }
     }
@@ -95,7 +119,7 @@ fn shutdown(layout: &Layout, code: &str) -> u8 {
     let left = OpenOptions::new().append(true).create(true).open(layout.tmp.join("exit_code"));
     let left = left.and_then(|mut file| writeln!(file, "{code}"));
     line(&format!("Initiating shutdown. Exit code: {code}"));
-    let pid = std::fs::read_to_string(layout.tmp.join("sshd.pid")).unwrap_or_default();
+    let pid = std::fs::read_to_string(layout.tmp.join(PID_FILE)).unwrap_or_default();
     let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
     let killed = pid.map(|pid| kill_process(pid, Signal::TERM));
     match (left, killed) {

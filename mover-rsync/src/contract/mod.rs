@@ -124,6 +124,8 @@ pub enum Entry {
     TlsDestination(Vec<OsString>),
     /// What that one runs for every connection.
     TlsSession(Vec<OsString>),
+    /// `serve`: for people, without Kubernetes.
+    Serve(Vec<OsString>),
     /// The shell of the image, asked for something else.
     Shell,
     /// `/bin/rm` of the image.
@@ -149,6 +151,7 @@ impl Entry {
             ("diskrsync", _) => Some(Self::Diskrsync(args.to_vec())),
             (_, [Some("source"), ..]) => Some(Self::Source(rest())),
             (_, [Some("destination"), ..]) => Some(Self::Destination(rest())),
+            (_, [Some("serve"), ..]) => Some(Self::Serve(rest())),
             (_, [Some("forced-command"), ..]) => Some(Self::Forced(rest())),
             (_, [Some("diskrsync"), ..]) => Some(Self::Diskrsync(rest())),
             (_, [Some("tls-source"), ..]) => Some(Self::TlsSource(rest())),

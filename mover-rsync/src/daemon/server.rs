@@ -11,7 +11,7 @@ use crate::args::ArgsError;
 use crate::args::server::{ServerArgs, parse};
 use crate::exit::{ExitCode, Fatal};
 use crate::outcome::Outcome;
-use crate::server::Setting;
+use crate::server::{Access, Confined, Setting};
 use crate::session::{Start, farewell, refuse};
 use crate::stream::{Demux, Mux, Timed};
 use crate::wire::daemon::{Wish, greeted, greeting, line, read_args, wish};
@@ -73,7 +73,8 @@ where
     out.flush()?;
     out.carry_errors();
     let args = read_args(&mut input)?;
-    let setting = Setting { root: Some(&module.path), start: Start::Known(protocol), numeric: true };
+    let confined = Confined { root: &module.path, access: Access::Receive };
+    let setting = Setting { confined: Some(confined), start: Start::Known(protocol), numeric: true };
     let args = understood(&args, module.name).and_then(|args| setting.permit(&args).map(|()| args));
     match args {
         Ok(args) => {

@@ -10,7 +10,7 @@ use volsync_common::dest::{Dest, DestOptions};
 use volsync_common::path::{RelPath, Shown};
 use volsync_common::root::{Root, Strategy};
 
-use crate::directories::split;
+use crate::directories::{confined, split};
 use crate::exit::{ExitCode, Fatal};
 use crate::filter::Site;
 use crate::wire::flist::FileList;
@@ -69,7 +69,9 @@ impl Target {
             Found::Directory => {
                 Ok(Place { dest: Some(self.directory(&self.path).map_err(failed)?), rename: None, made: None })
             }
-            Found::Other if !alone => Err(unusable(&self.path, ExitCode::FileSelect, &"it must be a directory")),
+            Found::Other if !alone || self.path.ends_with(b"/") => {
+                Err(unusable(&self.path, ExitCode::FileSelect, &"it must be a directory"))
+            }
             Found::Nothing if !alone || self.path.ends_with(b"/") => {
                 let mut dest = None;
                 if !dry_run {
@@ -171,12 +173,6 @@ fn trimmed(path: &[u8]) -> &[u8] {
     if len == 0 && !path.is_empty() { &path[..1] } else { &path[..len] }
 }
 
-/// The path below a volume, empty for the volume itself; `None` if it would lead out.
-pub(crate) fn confined(path: &[u8]) -> Option<Vec<u8>> {
-    let elements: Vec<_> = path.split(|b| *b == b'/').filter(|element| !matches!(*element, b"" | b".")).collect();
-    if elements.contains(&&b".."[..]) { None } else { Some(elements.join(&b'/')) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,6 +241,9 @@ mod tests {
         }
         for target in targets("old") {
             assert_eq!(target.open(&list(true), false).unwrap_err().code(), ExitCode::FileSelect as u8);
+        }
+        for target in targets("old/") {
+            assert_eq!(target.open(&list(false), false).unwrap_err().code(), ExitCode::FileSelect as u8);
         }
         for target in targets("missing") {
             assert!(target.open(&list(true), true).unwrap().dest.is_none());

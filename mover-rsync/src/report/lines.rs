@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(part, "\r         32,768   0%  103.90kB/s    0:04:48");
         let human = lines(true).progress(32_768, 3_000_000, 0, None);
         assert_eq!(human, "\r         32.77K   1%    0.00kB/s    0:00:00");
-        assert_eq!(speed_in_units(1_481_763_717), "   1.38GB/s");
+        assert_eq!(speed_in_units(1_482_000_000), "   1.38GB/s");
         assert_eq!(clock(Some(Duration::from_hours(20_000))), "  ??:??:??");
         assert_eq!(lines(false).progress(0, 0, 0, None), "\r              0 100%    0.00kB/s    0:00:00");
     }

@@ -426,11 +426,11 @@ fn within<'a>(dir: &[u8], path: &'a [u8]) -> Cow<'a, [u8]> {
 fn rules(filter: &Filter, source: &Source, first: &[u8]) -> InTree {
     let site = Site {
         root: Some(source.root.clone()),
-        path: source.path.as_os_str().as_bytes().to_vec(),
+        path: source.confined.as_ref().map_or(&source.path, |confined| &confined.place).as_os_str().as_bytes().to_vec(),
         first: first.to_vec(),
         prefix: source.prefix.as_ref().map(|prefix| [prefix, &b"/"[..]].concat()).unwrap_or_default(),
         with_root: true,
-        above: true,
+        above: source.confined.is_none(),
     };
     InTree::new(filter, site)
 }

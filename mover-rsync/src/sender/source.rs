@@ -3,16 +3,20 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use volsync_common::dest::{Dest, DestOptions};
-use volsync_common::path::Shown;
+use volsync_common::path::{RelPath, Shown};
+use volsync_common::root::{Root, Strategy};
+use volsync_common::walk::Kind;
 
 use super::names::Name;
 use crate::args::ArgsError;
-use crate::directories::named;
+use crate::directories::{confined, named, split};
 use crate::exit::{ExitCode, Fatal};
 
 /// An open source. Nothing in it is reached by following links.
@@ -30,6 +34,17 @@ pub(crate) struct Source {
     pub(super) without_root: bool,
     /// What alone of the directory takes part.
     pub(super) names: Option<Arc<[Name]>>,
+    /// Nothing outside of a directory is looked at, and that is where this is.
+    pub(super) confined: Option<Confined>,
+}
+
+/// A place in a directory that nothing leads out of.
+#[derive(Clone, Debug)]
+pub(crate) struct Confined {
+    /// Its path, for rules.
+    pub(super) place: PathBuf,
+    /// The path for walking goes by this descriptor: the name may lead elsewhere by now.
+    _held: Arc<OwnedFd>,
 }
 
 impl Source {
@@ -58,6 +73,7 @@ impl Source {
                     file: Some(name),
                     without_root: false,
                     names: None,
+                    confined: None,
                 })
             }
             name => Ok(Self {
@@ -67,8 +83,56 @@ impl Source {
                 file: None,
                 without_root: false,
                 names: None,
+                confined: None,
             }),
         }
+    }
+
+    /// A directory in which names begin.
+    fn base(path: PathBuf) -> Result<Self, Fatal> {
+        let root = Dest::open(&path, DestOptions::default()).map_err(|error| {
+            let shown = Shown(path.as_os_str().as_bytes());
+            Fatal::Other(ExitCode::Partial, format!("cannot read the source {shown}: {error}"))
+        })?;
+        Ok(Self { root, path, prefix: None, file: None, without_root: false, names: None, confined: None })
+    }
+
+    /// What a client calls `path` in the directory `root`, which nothing leads out of: no link is followed.
+    fn beneath(root: &Path, path: &[u8]) -> Result<Self, Fatal> {
+        let failed = |code, why: &dyn std::fmt::Display| {
+            Fatal::Other(code, format!("cannot read the source {}: {why}", Shown(path)))
+        };
+        let Some(below) = confined(path) else {
+            return Err(failed(ExitCode::FileSelect, &"it leads out of what is served"));
+        };
+        let contents = named(path).is_none() || below.is_empty();
+        Self::try_beneath(root, &below, contents).map_err(|error| failed(ExitCode::Partial, &error))
+    }
+
+    fn try_beneath(root: &Path, below: &[u8], contents: bool) -> io::Result<Self> {
+        let volume = Root::open(root, Strategy::Kernel)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let open = |path: &[u8]| {
+            let path = if path.is_empty() { None } else { Some(RelPath::new(path).map_err(io::Error::other)?) };
+            volume.open_at(path.as_ref(), flags, Mode::empty())
+        };
+        let is_dir = below.is_empty() || {
+            let path = RelPath::new(below).map_err(io::Error::other)?;
+            volume.stat(&path)?.kind() == Kind::Directory
+        };
+        let (parent, name) = split(below);
+        let parent = if parent == b"." { b"" } else { parent };
+        let (dir, prefix, file) = match (is_dir, contents) {
+            (true, true) => (below, None, None),
+            (true, false) => (below, Some(name.to_vec()), None),
+            (false, false) => (parent, None, Some(name.to_vec())),
+            (false, true) => return Err(io::ErrorKind::NotADirectory.into()),
+        };
+        let held = Arc::new(open(dir)?);
+        let path = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+        let confined = Some(Confined { place: root.join(OsStr::from_bytes(dir)), _held: held });
+        let root = Dest::open(&path, DestOptions::default())?;
+        Ok(Self { root, path, prefix, file, without_root: false, names: None, confined })
     }
 
     /// Whether it is a directory with all that it holds.
@@ -124,9 +188,24 @@ const SOURCES_MAX: usize = u16::MAX as usize;
 impl Sources {
     /// Opens them. What cannot be opened is left out and told, unless there is nothing else.
     pub fn open<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Self, Fatal> {
+        Self::gather(paths.into_iter().map(Source::open))
+    }
+
+    /// What a client calls `paths` in the directory `root`, which nothing leads out of.
+    pub fn beneath(root: &Path, paths: &[Vec<u8>], relative: bool) -> Result<Self, Fatal> {
+        let whole = [b".".to_vec()];
+        let paths = if paths.is_empty() { &whole[..] } else { paths };
+        if !relative {
+            return Self::gather(paths.iter().map(|path| Source::beneath(root, path)));
+        }
+        let names = paths.iter().map(|path| Name::argument(path)).collect::<Result<Vec<_>, ArgsError>>()?;
+        Self::by_name(names, |base| Source::beneath(root, &[base, b"/"].concat()))
+    }
+
+    fn gather(opened: impl Iterator<Item = Result<Source, Fatal>>) -> Result<Self, Fatal> {
         let (mut all, mut failed) = (Vec::new(), Vec::new());
-        for path in paths {
-            match Source::open(path) {
+        for source in opened {
+            match source {
                 Ok(_) if all.len() == SOURCES_MAX => {
                     return Err(too_many());
                 }
@@ -159,17 +238,20 @@ impl Sources {
             let paths: Vec<_> = names.iter().map(path).collect();
             return Self::open(paths.iter().map(PathBuf::as_path));
         }
-        Self::by_name(names.iter().map(|name| Name::listed(name)), at)
+        Self::by_name(names.iter().map(|name| Name::listed(name)), |base| Source::base(at(base)))
     }
 
     /// What `paths` lead to, with the directories that lead there (`-R`).
     pub fn relative<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, Fatal> {
         let names = paths.into_iter().map(Name::argument).collect::<Result<Vec<_>, ArgsError>>()?;
-        Self::by_name(names, |base| OsStr::from_bytes(base).into())
+        Self::by_name(names, |base| Source::base(OsStr::from_bytes(base).into()))
     }
 
     /// By the directories in which names begin.
-    fn by_name(names: impl IntoIterator<Item = Name>, at: impl Fn(&[u8]) -> PathBuf) -> Result<Self, Fatal> {
+    fn by_name(
+        names: impl IntoIterator<Item = Name>,
+        open: impl Fn(&[u8]) -> Result<Source, Fatal>,
+    ) -> Result<Self, Fatal> {
         let (mut bases, mut numbers) = (Vec::<(Vec<u8>, Vec<Name>)>::new(), HashMap::new());
         for name in names {
             let number = *numbers.entry(name.base.clone()).or_insert(bases.len());
@@ -180,20 +262,13 @@ impl Sources {
         }
         let (mut all, mut incomplete) = (Vec::new(), false);
         for (base, names) in bases {
-            let path = at(&base);
             if all.len() == SOURCES_MAX {
                 return Err(too_many());
             }
-            match Dest::open(&path, DestOptions::default()) {
-                Ok(root) => {
-                    let names = Some(names.into());
-                    all.push(Source { root, path, prefix: None, file: None, without_root: true, names });
-                }
-                Err(error) => {
-                    crate::report::problem(&format!(
-                        "rsync: cannot read the source {}: {error}",
-                        Shown(path.as_os_str().as_bytes())
-                    ));
+            match open(&base) {
+                Ok(source) => all.push(Source { without_root: true, names: Some(names.into()), ..source }),
+                Err(fatal) => {
+                    crate::report::problem(&format!("rsync: {fatal}"));
                     incomplete = true;
                 }
             }
