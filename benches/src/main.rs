@@ -5,7 +5,6 @@
 
 mod contestant;
 mod cores;
-mod delay;
 mod measure;
 mod rclone;
 mod record;

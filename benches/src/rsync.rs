@@ -1,14 +1,15 @@
 //! Stock rsync against `mover-rsync`, at one end and at both, with VolSync's options over a real sshd on loopback.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use volsync_tests::delay::Delay;
 use volsync_tests::rsync::{End, Pair, Shell, Sshd, VOLSYNC, Way, command_of};
 
 use crate::Arguments;
-use crate::delay;
 use crate::measure::{self, Sample};
 use crate::record::{self, Extra, Row};
 use crate::workload::{self, Made, Volumes};
@@ -34,6 +35,10 @@ pub(crate) fn far_end() -> anyhow::Result<Option<ExitCode>> {
     let [_, word, file, program, arguments @ ..] = &words[..] else { return Ok(None) };
     if word != FAR_END {
         return Ok(None);
+    }
+    // A further connection of a session only hands its descriptors over.
+    if arguments.iter().any(|word| word == "--join") {
+        return Err(Command::new(program).args(arguments).exec().into());
     }
     let start = Instant::now();
     let (sample, status) = measure::watch(Command::new(program).args(arguments).spawn()?, start)?;
@@ -61,8 +66,8 @@ fn shell(arguments: &Arguments, configuration: &str) -> anyhow::Result<Shell> {
     Ok(Shell::Ssh(match arguments.delay_ms {
         0 => sshd,
         ms => {
-            let port = delay::to(sshd.port(), Duration::from_millis(ms))?;
-            sshd.reached_at(port)
+            let delay = Delay::to(sshd.port(), Duration::from_millis(ms))?;
+            sshd.reached_at(delay.port())
         }
     }))
 }

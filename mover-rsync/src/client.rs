@@ -1,8 +1,8 @@
 //! Started by a user: brings a source to or from another machine.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -29,6 +29,7 @@ use crate::server::{heard_names, ids};
 use crate::session::{MadeLinks, Start, Terms, begin};
 use crate::shell;
 use crate::stream::{Demux, Mux, Timed};
+use crate::streams::{Gather, Opener, Role, Spread, Strain, Token};
 use crate::wire::frame::{Message, io_error};
 use crate::wire::handshake::{Side, capabilities};
 use crate::wire::{WireError, filter, names};
@@ -67,7 +68,7 @@ where
     W: Write,
 {
     let job = Job::new(cli).map(|job| Job { made_links: Some(made.clone()), ..job });
-    match job.and_then(|job| job.transfer(from, to)) {
+    match job.and_then(|job| job.transfer(from, to, None)) {
         Ok(outcome) => Ended { code: outcome.code() as u8, unread: outcome.io_error & io_error::GENERAL != 0 },
         Err(fatal) => failed(&fatal).into(),
     }
@@ -251,11 +252,12 @@ impl<'a> Job<'a> {
             Remote::Shell(remote) => {
                 let args = self.server_args();
                 let ((to, from), running) = remote.start(&self.cli.shell()?, self.cli.program(), &args, &self.paths)?;
-                running.conclude(self.transfer(from, to).map(|outcome| outcome.code() as u8))
+                let ends = Ends::of(&from, &to).ok();
+                running.conclude(self.transfer(from, to, ends).map(|outcome| outcome.code() as u8))
             }
             Remote::Here(_) => {
                 let ((to, from), running) = shell::start_here(&self.server_args(), &self.paths)?;
-                running.conclude(self.transfer(from, to).map(|outcome| outcome.code() as u8))
+                running.conclude(self.transfer(from, to, None).map(|outcome| outcome.code() as u8))
             }
             Remote::Daemon(remote) => {
                 let stream = remote.connect(self.cli.port)?;
@@ -264,9 +266,35 @@ impl<'a> Job<'a> {
                     let mut input = Demux::new(Timed::new(from, self.options.timeout));
                     return daemon::modules(&self.guest()?, &mut input, &mut Mux::new(stream)).map(|()| 0);
                 }
-                Ok(self.transfer(from, stream)?.code() as u8)
+                Ok(self.transfer(from, stream, None)?.code() as u8)
             }
         }
+    }
+
+    /// Opens further connections when this one holds the transfer up.
+    fn watch<R: Read, W: Write>(
+        &self,
+        ends: Ends,
+        meeting: Option<Token>,
+        input: &mut Demux<R>,
+        out: &mut Mux<W>,
+    ) -> Result<(), ArgsError> {
+        let all = self.cli.streams;
+        let wanted = all > 1 && self.options.bwlimit == 0;
+        let (Remote::Shell(remote), Some(token)) = (&self.remote, meeting.filter(|_| wanted)) else { return Ok(()) };
+        let Some(opener) = Opener::new(remote, &self.cli.shell()?, self.cli.program(), token) else { return Ok(()) };
+        if self.direction() == Direction::Push {
+            let streams = Spread::new(ends.to);
+            let spreading = streams.spreading();
+            out.spread(streams);
+            out.watch(Strain::new(move || opener.start(all, Role::Sends(spreading))));
+        } else {
+            let streams = Gather::default();
+            let gathering = streams.gathering();
+            input.gather(streams, ends.from, self.options.timeout);
+            input.watch(Strain::new(move || opener.start(all, Role::Receives(gathering))));
+        }
+        Ok(())
     }
 
     fn guest(&self) -> Result<Guest, ArgsError> {
@@ -283,7 +311,8 @@ impl<'a> Job<'a> {
         server_args(&self.options, self.direction(), &letters, &self.cli.info())
     }
 
-    fn transfer<R, W>(self, from: R, to: W) -> Result<Outcome, Fatal>
+    /// Over a line that is long, further connections are opened where copies of its `ends` are given.
+    fn transfer<R, W>(self, from: R, to: W, ends: Option<Ends>) -> Result<Outcome, Fatal>
     where
         R: Read + AsFd + Send + 'static,
         W: Write,
@@ -301,6 +330,9 @@ impl<'a> Job<'a> {
             }
         };
         let agreed = begin(&self.options, start, &mut input, &mut out)?;
+        if let Some(ends) = ends {
+            self.watch(ends, agreed.meeting, &mut input, &mut out)?;
+        }
         let show = self.cli.show();
         let sends = self.direction() == Direction::Push;
         // Nobody is asked for a password any more, which bars would be in the way of.
@@ -351,6 +383,18 @@ impl<'a> Job<'a> {
             report::summary(&outcome, Traffic { sent, received, seconds: started.elapsed().as_secs() }, show);
         }
         Ok(outcome)
+    }
+}
+
+/// Copies of the two ends of a connection.
+struct Ends {
+    from: OwnedFd,
+    to: OwnedFd,
+}
+
+impl Ends {
+    fn of(from: &impl AsFd, to: &impl AsFd) -> io::Result<Self> {
+        Ok(Self { from: from.as_fd().try_clone_to_owned()?, to: to.as_fd().try_clone_to_owned()? })
     }
 }
 

@@ -24,5 +24,6 @@ pub mod session;
 mod shell;
 mod sshd;
 pub mod stream;
+pub mod streams;
 mod tls;
 pub mod wire;

@@ -21,6 +21,7 @@ use crate::sender::{self, Sources};
 use crate::session::{Agreed, Start, Terms, farewell, give_up, serve};
 use crate::shell::widen_pipe;
 use crate::stream::{Demux, Mux, Timed};
+use crate::streams::{Gather, Meeting, Spread, join};
 use crate::wire::{WireError, filter, names};
 
 /// Runs the server with these arguments; the exit code.
@@ -53,6 +54,11 @@ pub(crate) struct Confined<'a> {
 }
 
 fn run_in(args: &[Vec<u8>], confined: Option<Confined<'_>>) -> u8 {
+    if let [server, join_as, token] = args
+        && (&server[..], &join_as[..]) == (b"--server", b"--join")
+    {
+        return join(token);
+    }
     match parse(args).map_err(Fatal::from).and_then(|args| on_standard_streams(&args, confined)) {
         Ok(outcome) => outcome.code() as u8,
         Err(fatal) => {
@@ -68,11 +74,21 @@ fn on_standard_streams(args: &ServerArgs, confined: Option<Confined<'_>>) -> Res
     let output = own(io::stdout().as_fd().try_clone_to_owned())?;
     widen_pipe(&input);
     widen_pipe(&output);
-    let input = Demux::new(Timed::new(input, args.options.timeout));
-    let mut out = Mux::new(output);
     let setting = Setting { confined, start: Start::Exchange, numeric: args.options.numeric_ids };
     setting.permit(args)?;
-    setting.session(args, input, &mut out)
+    let (from, to) = (input.try_clone(), output.try_clone());
+    let mut input = Demux::new(Timed::new(input, args.options.timeout));
+    let mut out = Mux::new(output);
+    let meets = native::marked(&args.capabilities) >= Some(native::STREAMS);
+    let meeting = if meets { Meeting::open() } else { None };
+    if let (Some(_), Ok(from), Ok(to)) = (&meeting, from, to) {
+        if args.sender {
+            out.spread(Spread::new(to.into()));
+        } else {
+            input.gather(Gather::default(), from.into(), args.options.timeout);
+        }
+    }
+    setting.session(args, meeting, input, &mut out)
 }
 
 /// What a server is allowed, and how it begins.
@@ -99,10 +115,12 @@ impl Setting<'_> {
         }
     }
 
-    /// Talks to a client from the handshake to the end.
+    /// Talks to a client from the handshake to the end. Further streams may come to `meeting`, if `input` or `out` can use
+    /// them.
     pub(crate) fn session<R, W>(
         &self,
         args: &ServerArgs,
+        meeting: Option<Meeting>,
         mut input: Demux<R>,
         out: &mut Mux<W>,
     ) -> Result<Outcome, Fatal>
@@ -110,7 +128,20 @@ impl Setting<'_> {
         R: Read + Send + 'static,
         W: Write,
     {
-        let agreed = serve(args, self.start, !args.sender && args.options.may_segment(), seed(), &mut input, out)?;
+        let segments = !args.sender && args.options.may_segment();
+        let token = meeting.as_ref().map(|meeting| meeting.token);
+        let agreed = serve(args, self.start, segments, seed(), token, &mut input, out)?;
+        match (meeting, out.spreading(), input.gathering()) {
+            (Some(meeting), Some(spreading), _) => meeting.attend(move |stream| {
+                spreading.add(stream);
+                None
+            }),
+            (Some(meeting), None, Some(gathering)) => meeting.attend(move |stream| {
+                let to = stream.answers().ok()?;
+                gathering.add(stream).is_ok().then_some(to)
+            }),
+            _ => {}
+        }
         input.framed(Box::new(|_| Ok(())));
         let (terms, local) = match prepare(args, self.confined.map(|confined| confined.root), agreed, &mut input) {
             Ok(prepared) => prepared,

@@ -12,6 +12,7 @@ use crate::native;
 use crate::options::{Items, Options};
 use crate::report::Screen;
 use crate::stream::{Demux, Mux};
+use crate::streams::Token;
 use crate::wire::flist::ListOptions;
 use crate::wire::frame::{Message, Tag};
 use crate::wire::handshake::{self, Compat, Compression, Side};
@@ -34,6 +35,8 @@ pub struct Agreed {
     pub compression: Compression,
     /// Seed of block sums.
     pub seed: i32,
+    /// Where further streams of the session meet, if the server has such a place.
+    pub meeting: Option<Token>,
 }
 
 /// Where the number of the protocol comes from.
@@ -174,6 +177,7 @@ pub fn refuse(protocol: i32, fatal: &Fatal, out: &mut Mux<impl Write>) {
         list_sum: SumKind::Md5,
         compression: Compression::None,
         seed: 0,
+        meeting: None,
     };
     let data = out.data();
     data.varint(agreed.compat.0.cast_signed());
@@ -184,12 +188,14 @@ pub fn refuse(protocol: i32, fatal: &Fatal, out: &mut Mux<impl Write>) {
     give_up(agreed, fatal, out);
 }
 
-/// Begins as a server. Everything that does not depend on the client goes out at once.
+/// Begins as a server. Everything that does not depend on the client goes out at once. Further streams of the session can
+/// meet at `meeting`.
 pub fn serve(
     args: &ServerArgs,
     start: Start,
     segments: bool,
     seed: i32,
+    meeting: Option<Token>,
     input: &mut Demux<impl Read>,
     out: &mut Mux<impl Write>,
 ) -> Result<Agreed, Fatal> {
@@ -203,6 +209,10 @@ pub fn serve(
     data.int(seed);
     let version = native::marked(&args.capabilities).map(|theirs| theirs.min(native::VERSION));
     data.extend(version);
+    let meeting = meeting.filter(|_| version >= Some(native::STREAMS));
+    if version >= Some(native::STREAMS) {
+        Token::write(meeting, data);
+    }
     out.flush()?;
     out.framed();
     if version.is_some() {
@@ -210,7 +220,7 @@ pub fn serve(
     }
     let protocol = start.hear(input)?;
     let agreed = agree(options, protocol, compat, Side::Server, input)?;
-    Ok(Agreed { seed, ..agreed })
+    Ok(Agreed { seed, meeting, ..agreed })
 }
 
 /// Begins as a client.
@@ -232,10 +242,12 @@ pub fn begin(
     if compat.has(Compat::NATIVE) {
         out.widen();
     }
-    if compat.has(Compat::NATIVE) && !(native::OLDEST..=native::VERSION).contains(&input.byte()?) {
+    let version = if compat.has(Compat::NATIVE) { Some(input.byte()?) } else { None };
+    if version.is_some_and(|version| !(native::OLDEST..=native::VERSION).contains(&version)) {
         return Err(WireError::bad("a native session that was not offered").into());
     }
-    Ok(Agreed { seed, ..agreed })
+    let meeting = if version >= Some(native::STREAMS) { Token::read(input)? } else { None };
+    Ok(Agreed { seed, meeting, ..agreed })
 }
 
 fn offer(options: &Options, compat: Compat, out: &mut Vec<u8>) {
@@ -279,5 +291,5 @@ fn agree(
         None if negotiated => handshake::agree_compression(side, input)?,
         None => Compression::Zlib,
     };
-    Ok(Agreed { protocol, compat, sum, list_sum, compression, seed: 0 })
+    Ok(Agreed { protocol, compat, sum, list_sum, compression, seed: 0, meeting: None })
 }

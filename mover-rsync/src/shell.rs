@@ -55,6 +55,29 @@ impl Remote {
         args: &[String],
         paths: &[Vec<u8>],
     ) -> Result<(Streams, Running), Fatal> {
+        let (mut command, what) = self.command(shell, program, args, paths)?;
+        piped(&mut command, &what)
+    }
+
+    /// The same for no paths, without standard error.
+    pub(crate) fn start_quietly(
+        &self,
+        shell: &[String],
+        program: &str,
+        args: &[String],
+    ) -> Result<(Streams, Running), Fatal> {
+        let (mut command, what) = self.command(shell, program, args, &[])?;
+        piped(command.stderr(Stdio::null()), &what)
+    }
+
+    /// The command, and what it is to people.
+    fn command(
+        &self,
+        shell: &[String],
+        program: &str,
+        args: &[String],
+        paths: &[Vec<u8>],
+    ) -> Result<(Command, String), Fatal> {
         let Some((name, rest)) = shell.split_first() else {
             return Err(Fatal::Other(ExitCode::Usage, "no remote shell".into()));
         };
@@ -66,7 +89,7 @@ impl Remote {
         command.arg(&self.host).arg(program);
         command.args(args.iter().map(|arg| OsString::from_vec(escaped(arg.as_bytes()))));
         command.args(paths.iter().map(|path| OsString::from_vec(escaped(&argument(path)))));
-        piped(&mut command, &format!("the remote shell {name}"))
+        Ok((command, format!("the remote shell {name}")))
     }
 }
 
@@ -159,7 +182,7 @@ impl Running {
     }
 
     /// Waits for the end of a session that failed, and makes one if there is none; the exit code, 0 without one.
-    fn give_up(mut self) -> u8 {
+    pub(crate) fn give_up(mut self) -> u8 {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             match self.0.try_wait() {

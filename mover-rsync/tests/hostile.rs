@@ -50,6 +50,7 @@ fn terms() -> Terms {
         list_sum: SumKind::Xxh128,
         compression: Compression::None,
         seed: 1,
+        meeting: None,
     };
     let screen = Screen { show: Show::default(), times: true, sends: false, progress: None };
     Terms { options, agreed, filter: Filter::default(), screen: Some(screen), made_links: None }

@@ -9,6 +9,7 @@ pub mod bucket;
 pub mod certificates;
 pub mod conformance;
 pub mod container;
+pub mod delay;
 pub mod devices;
 pub mod embedded;
 pub mod mover;

@@ -85,6 +85,11 @@ impl Movers {
         command
     }
 
+    /// Where a destination listens, on this machine.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Returns when a destination takes connections.
     pub fn wait_for_destination(&self) {
         let deadline = Instant::now() + Duration::from_mins(1);

@@ -95,6 +95,23 @@ fn only_directories_that_differ_are_listed() {
     }
 }
 
+#[test]
+fn small_files_go_many_at_a_time() {
+    let remote = Shell::local();
+    let (source, log) = (TempDir::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    plain(source.path(), 23, 3000, 30, 50..200);
+    let strace = peers::tool("strace").display().to_string();
+    let log = log.path().display().to_string();
+    let sender = [&strace, "-f", "-qq", "--trace=write", "-o", &log];
+    for pair in OURS {
+        let destination = TempDir::new().unwrap();
+        run(&mut command_of(&remote, pair, [&sender, &[]], "-a", &contents(source.path()), destination.path())).success();
+        assert_same(source.path(), destination.path(), Ignore::default());
+        let writes = fs::read_to_string(&log).unwrap().lines().filter(|line| line.contains("write(")).count();
+        assert!(writes < 300, "{pair:?}: {writes}");
+    }
+}
+
 /// Everything that can differ, in some directories and not in others.
 fn change(source: &Path, destination: &Path) {
     shell(

@@ -11,6 +11,7 @@ use super::ArgsError;
 use crate::delta::digest::SumKind;
 use crate::options::{Beyond, Delete, Items, LEAVE_LOST_AND_FOUND, Names, Options};
 use crate::report::{Form, Telling};
+use crate::streams::DEFAULT;
 use crate::wire::handshake::{compression_by_name, compression_name, sum_by_name, sum_name};
 use crate::wire::names;
 use crate::wire::sums::BLOCK_MAX;
@@ -88,6 +89,10 @@ pub struct Cli {
     /// What a daemon wants to know of the user: the first line of this file (- is standard input), instead of RSYNC_PASSWORD
     #[arg(long, value_name = "FILE", help_heading = HOW)]
     pub password_file: Option<OsString>,
+    /// Over a line that is long, so many connections to a mover-rsync, 1 for never more than one (needs a key that asks for
+    /// nothing, and ssh)
+    #[arg(long, value_name = "N", default_value_t = DEFAULT, value_parser = clap::value_parser!(u8).range(1..=16), help_heading = HOW)]
+    pub streams: u8,
     /// The program to run on the other machine
     #[arg(long, default_value = "rsync", value_name = "PROGRAM", help_heading = HOW)]
     rsync_path: String,

@@ -80,7 +80,7 @@ where
         Ok(args) => {
             input.source().limit(args.options.timeout);
             let received = input.received();
-            let outcome = setting.session(&args, input, out)?;
+            let outcome = setting.session(&args, None, input, out)?;
             Ok(Served::Session(module.name, outcome, received.load(Ordering::Relaxed)))
         }
         Err(error) => {

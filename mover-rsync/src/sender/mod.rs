@@ -48,6 +48,18 @@ pub fn run<R: Read + Send + 'static, W: Write>(
     sources: &Sources,
     terms: &Terms,
     accounts: &Accounts,
+    input: Demux<R>,
+    out: &mut Mux<W>,
+) -> Result<Outcome, Fatal> {
+    let outcome = send(sources, terms, accounts, input, out)?;
+    out.finish()?;
+    Ok(outcome)
+}
+
+fn send<R: Read + Send + 'static, W: Write>(
+    sources: &Sources,
+    terms: &Terms,
+    accounts: &Accounts,
     mut input: Demux<R>,
     out: &mut Mux<W>,
 ) -> Result<Outcome, Fatal> {

@@ -1,15 +1,17 @@
 //! The incoming direction.
 
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::streams::{Gather, Gathering, Strain};
 use crate::wire::frame::{HEADER, Message, Tag, parse_header};
-use crate::wire::{Input, WireError};
+use crate::wire::{Input, WireError, bad};
 
 /// Read at once.
 const BUFFER: usize = 128 * 1024;
@@ -23,7 +25,7 @@ pub(crate) type Waiting = Box<dyn FnMut() + Send>;
 /// A stream whose frames are taken off. Messages go to the handler at once, even in the middle of a value.
 pub struct Demux<R> {
     source: R,
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
     at: usize,
     end: usize,
     /// Bytes of data until the next header; before there are frames, no header ever comes.
@@ -32,6 +34,17 @@ pub struct Demux<R> {
     handler: Handler,
     waiting: Option<Waiting>,
     received: Arc<AtomicU64>,
+    strain: Option<Strain>,
+    streams: Option<Streams>,
+}
+
+/// Further streams that may be used.
+struct Streams {
+    gather: Gather,
+    /// The first one, until it is one of several.
+    first: Option<OwnedFd>,
+    /// Seconds that are waited for a piece; 0 is for ever.
+    limit: u64,
 }
 
 impl<R: Read> Demux<R> {
@@ -39,7 +52,7 @@ impl<R: Read> Demux<R> {
     pub fn new(source: R) -> Self {
         Self {
             source,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
+            buffer: vec![0; BUFFER],
             at: 0,
             end: 0,
             frame: usize::MAX,
@@ -47,6 +60,8 @@ impl<R: Read> Demux<R> {
             handler: Box::new(|_| Ok(())),
             waiting: None,
             received: Arc::default(),
+            strain: None,
+            streams: None,
         }
     }
 
@@ -61,6 +76,35 @@ impl<R: Read> Demux<R> {
     /// From here on does something each time before it waits for bytes.
     pub(crate) fn before_waiting(&mut self, waiting: Waiting) {
         self.waiting = Some(waiting);
+    }
+
+    /// From here on it is watched whether the connection holds the transfer up.
+    pub(crate) fn watch(&mut self, strain: Strain) {
+        self.strain = Some(strain);
+    }
+
+    /// The peer may use further streams. `first` is where this one comes from; each piece is waited for at most `limit`
+    /// seconds, 0 is for ever.
+    pub(crate) fn gather(&mut self, gather: Gather, first: OwnedFd, limit: u64) {
+        self.streams = Some(Streams { gather, first: Some(first), limit });
+    }
+
+    /// Where further streams are brought to.
+    pub(crate) fn gathering(&self) -> Option<Gathering> {
+        self.streams.as_ref().map(|streams| streams.gather.gathering())
+    }
+
+    /// Further streams are in use, and from here on everything comes in pieces.
+    fn name_streams(&mut self, numbers: &[u8]) -> Result<(), WireError> {
+        let Some(Streams { gather, first, .. }) = &mut self.streams else {
+            return bad("several streams, which were not agreed on");
+        };
+        gather.name(numbers)?;
+        let Some(first) = first.take() else { return Ok(()) };
+        gather.begin(self.buffer[self.at..self.end].to_vec(), first)?;
+        self.received.fetch_sub((self.end - self.at) as u64, Ordering::Relaxed);
+        self.at = self.end;
+        Ok(())
     }
 
     /// Where bytes come from.
@@ -97,14 +141,27 @@ impl<R: Read> Demux<R> {
         if let Some(waiting) = &mut self.waiting {
             waiting();
         }
+        let begun = self.strain.is_some().then(Instant::now);
+        let filled = match &self.streams {
+            Some(Streams { first: None, gather, limit }) => {
+                self.buffer = gather.next(std::mem::take(&mut self.buffer), *limit)?;
+                self.buffer.len()
+            }
+            _ => self.read_some()?,
+        };
+        (self.at, self.end) = (0, filled);
+        self.received.fetch_add(filled as u64, Ordering::Relaxed);
+        if let (Some(strain), Some(begun)) = (&mut self.strain, begun) {
+            strain.note(begun, filled);
+        }
+        Ok(())
+    }
+
+    fn read_some(&mut self) -> Result<usize, WireError> {
         loop {
             match self.source.read(&mut self.buffer) {
                 Ok(0) => return Err(WireError::Ended),
-                Ok(filled) => {
-                    (self.at, self.end) = (0, filled);
-                    self.received.fetch_add(filled as u64, Ordering::Relaxed);
-                    return Ok(());
-                }
+                Ok(filled) => return Ok(filled),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                     return Err(error
@@ -130,6 +187,10 @@ impl<R: Read> Demux<R> {
             }
             let mut payload = vec![0; len];
             self.raw(&mut payload)?;
+            if tag == Tag::Streams {
+                self.name_streams(&payload)?;
+                continue;
+            }
             if let Some(message) = Message::parse(tag, &payload)? {
                 (self.handler)(message)?;
             }

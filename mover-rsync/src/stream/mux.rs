@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use crate::streams::{Spread, Spreading, Strain};
 use crate::wire::WireError;
 use crate::wire::frame::{HEADER, Message, Tag, header};
 
@@ -13,7 +14,6 @@ const FULL: usize = 32 * 1024;
 const FULL_WIDE: usize = 128 * 1024;
 
 /// A stream that gathers values and messages and sends them in frames.
-#[derive(Debug)]
 pub struct Mux<W> {
     sink: W,
     /// Whole frames, then room for a header and the data that will follow it.
@@ -26,6 +26,10 @@ pub struct Mux<W> {
     written: u64,
     pace: Option<Pace>,
     carries_errors: bool,
+    strain: Option<Strain>,
+    streams: Option<Spread>,
+    /// They are in use.
+    spread: bool,
 }
 
 /// Keeps the average rate below a limit.
@@ -58,7 +62,19 @@ impl<W: Write> Mux<W> {
     pub fn new(sink: W) -> Self {
         let mut buffer = Vec::with_capacity(2 * FULL);
         buffer.resize(HEADER, 0);
-        Self { sink, buffer, open: 0, full: FULL, framed: false, written: 0, pace: None, carries_errors: false }
+        Self {
+            sink,
+            buffer,
+            open: 0,
+            full: FULL,
+            framed: false,
+            written: 0,
+            pace: None,
+            carries_errors: false,
+            strain: None,
+            streams: None,
+            spread: false,
+        }
     }
 
     /// Keeps below `rate` KiB a second on average; 0 is without limit.
@@ -87,6 +103,21 @@ impl<W: Write> Mux<W> {
         self.full = FULL_WIDE;
     }
 
+    /// From here on it is watched whether the connection holds the transfer up.
+    pub(crate) fn watch(&mut self, strain: Strain) {
+        self.strain = Some(strain);
+    }
+
+    /// Further streams are used when there are any. The first one is where this one leads to.
+    pub(crate) fn spread(&mut self, streams: Spread) {
+        self.streams = Some(streams);
+    }
+
+    /// Where further streams are brought to.
+    pub(crate) fn spreading(&self) -> Option<Spreading> {
+        self.streams.as_ref().map(Spread::spreading)
+    }
+
     /// Where values are appended to.
     pub fn data(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
@@ -106,15 +137,38 @@ impl<W: Write> Mux<W> {
     pub fn flush(&mut self) -> Result<(), WireError> {
         let start = if self.framed { 0 } else { HEADER };
         self.close();
+        let due = self.streams.as_ref().filter(|_| self.framed).and_then(Spread::due);
+        let due = due.map(|(streams, message)| {
+            self.buffer.extend_from_slice(&message);
+            streams
+        });
         let bytes = self.buffer.get(start..).unwrap_or_default();
         self.written += bytes.len() as u64;
-        let sent = if bytes.is_empty() { Ok(()) } else { self.sink.write_all(bytes).and_then(|()| self.sink.flush()) };
+        let begun = self.strain.is_some().then(Instant::now);
+        let mut sent = match &mut self.streams {
+            _ if bytes.is_empty() => Ok(()),
+            Some(streams) if self.spread => streams.send(bytes),
+            _ => self.sink.write_all(bytes).and_then(|()| self.sink.flush()),
+        };
+        if let (Some(strain), Some(begun)) = (&mut self.strain, begun) {
+            strain.note(begun, bytes.len());
+        }
+        if let (Some(further), Some(streams)) = (due, &mut self.streams) {
+            sent = sent.and_then(|()| streams.begin(further));
+            self.spread = true;
+        }
         if let Some(pace) = &mut self.pace {
             std::thread::sleep(pace.after(bytes.len() as u64, Instant::now()));
         }
         self.buffer.clear();
         self.reopen();
         sent.map_err(broken)
+    }
+
+    /// Sends what was gathered, and ends all streams but the first, which stays open.
+    pub(crate) fn finish(&mut self) -> Result<(), WireError> {
+        self.flush()?;
+        self.streams.as_mut().map_or(Ok(()), Spread::finish).map_err(broken)
     }
 
     /// Adds a message after everything that was gathered.

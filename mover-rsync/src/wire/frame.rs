@@ -38,10 +38,12 @@ pub enum Tag {
     Deleted,
     /// A file that the sender could not open.
     NoSend,
+    /// What follows goes over several streams; between ends of ours only.
+    Streams,
 }
 
 /// Tags and their numbers. Those missing (5 to 10) are for processes of one side among themselves.
-const TAGS: [(u8, Tag); 12] = [
+const TAGS: [(u8, Tag); 13] = [
     (0, Tag::Data),
     (1, Tag::ErrorXfer),
     (2, Tag::Info),
@@ -54,6 +56,7 @@ const TAGS: [(u8, Tag); 12] = [
     (100, Tag::Success),
     (101, Tag::Deleted),
     (102, Tag::NoSend),
+    (120, Tag::Streams),
 ];
 
 /// The header of a frame of at most [`PAYLOAD_MAX`] bytes.
@@ -124,6 +127,7 @@ impl Message {
         let ndx = || u32::try_from(int()?).or_else(|_| bad("a message about a negative index"));
         Ok(Some(match tag {
             Tag::Data => return bad("data where a message is due"),
+            Tag::Streams => return bad("several streams, which were not agreed on"),
             Tag::ErrorXfer | Tag::Info | Tag::Error | Tag::Warning => Self::Text { tag, text: payload.to_vec() },
             Tag::IoError => Self::IoError(int()?.cast_unsigned() & io_error::ALL),
             Tag::IoTimeout => match int()? {

@@ -86,8 +86,8 @@ impl Compat {
 /// trees adds the mark that only a server of ours looks at.
 pub fn capabilities(segments: bool, compares: bool) -> &'static str {
     match (segments, compares) {
-        (true, true) => "iLsfxCIvu_3",
-        (false, true) => "LsfxCIvu_3",
+        (true, true) => "iLsfxCIvu_4",
+        (false, true) => "LsfxCIvu_4",
         (true, false) => "iLsfxCIvu",
         (false, false) => "LsfxCIvu",
     }
