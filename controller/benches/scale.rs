@@ -93,6 +93,7 @@ fn main() {
         let (late, most) = schedules(&client, SCHEDULES.min(count / 2), count).await;
         println!("{} schedules of one minute have all started {late:.1} s after it", SCHEDULES.min(count / 2));
         println!("syncs seen to run at the same time: at most {most}");
+        settle(controller.id());
         println!("memory: {} MiB, at most {} MiB", memory(controller.id(), "VmRSS"), memory(controller.id(), "VmHWM"));
     });
 }

@@ -5,6 +5,7 @@ use super::{
     copy::name_of,
     hands::{Hands, Namespaced},
     image,
+    pass::Pass,
 };
 use crate::{
     labels::{CLEANUP, SNAPSHOT_NAME},
@@ -13,6 +14,7 @@ use crate::{
         snapshot::VolumeSnapshot,
     },
 };
+use futures_util::future::try_join_all;
 use k8s_openapi::api::{batch::v1::Job, core::v1::PersistentVolumeClaim};
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -26,52 +28,53 @@ pub(super) struct Names {
 }
 
 /// Removes what is labelled for it: copies, snapshots, Jobs.
-pub(super) async fn iteration(hands: &Hands<'_>, names: &Names) -> Result<(), Trouble> {
+pub(super) async fn iteration(pass: &Pass<'_>, names: &Names) -> Result<(), Trouble> {
+    let hands = pass.hands;
+    if pass.leftovers.nothing(&hands.owner, pass.generation) {
+        return Ok(());
+    }
     // At once: in a large cluster each answer takes a while, and before a sync starts all of them are waited for.
     let (claims, snapshots, jobs) = tokio::try_join!(
-        labelled::<PersistentVolumeClaim>(hands, names.claim.as_deref()),
-        labelled::<VolumeSnapshot>(hands, names.snapshot.as_deref()),
-        labelled::<Job>(hands, names.job.as_deref())
+        labelled::<PersistentVolumeClaim>(pass, names.claim.as_ref()),
+        labelled::<VolumeSnapshot>(pass, names.snapshot.as_ref()),
+        labelled::<Job>(pass, names.job.as_ref())
     )?;
-    for claim in claims {
+    if claims.is_empty() && snapshots.is_empty() && jobs.is_empty() {
+        pass.leftovers.found_nothing(&hands.owner, pass.generation);
+    }
+    for claim in claims.into_iter().filter(stays) {
         hands.delete(&claim).await?;
     }
-    for snapshot in snapshots {
+    for snapshot in snapshots.into_iter().filter(stays) {
         match retire(&snapshot.metadata, hands.owner.uid) {
             Retirement::Delete => hands.delete_unchanged(&snapshot).await?,
             other => image::leave(hands, &snapshot, other).await?,
         }
     }
-    for job in jobs {
+    for job in jobs.into_iter().filter(stays) {
         hands.delete(&job).await?;
     }
     Ok(())
 }
 
-/// Objects of this replication with the label, but for those that are going already.
-///
-/// An API server answers with a list that is surely the latest only when its cache has caught up, which takes up to a tenth of
-/// a second. Where the name is known that must not be found by the next sync, that is asked for instead, and the list may be
-/// a moment old: whatever else it misses is found at the next look.
-async fn labelled<K: Namespaced>(hands: &Hands<'_>, name: Option<&str>) -> Result<Vec<K>, Trouble> {
-    let selector = format!("{CLEANUP}={}", hands.owner.uid);
-    let latest = ListParams::default().labels(&selector);
-    let (mut found, named) = match name {
-        None => (list::<K>(hands, &latest).await?, None),
-        Some(name) => {
-            let recent = latest.match_any();
-            tokio::try_join!(list::<K>(hands, &recent), hands.get::<K>(name))?
-        }
+/// Whether an object is not going already.
+fn stays<K: Namespaced>(object: &K) -> bool {
+    object.meta().deletion_timestamp.is_none()
+}
+
+/// Objects of this replication with the label: those that the watch tells of, and the one that must not be found by the next
+/// sync, of which it may not tell yet. Before the watch has told of all, the API server is asked for a list.
+async fn labelled<K: Namespaced>(pass: &Pass<'_>, name: Option<&String>) -> Result<Vec<K>, Trouble> {
+    let hands = pass.hands;
+    let Some(mut names) = pass.leftovers.names::<K>(&hands.owner) else {
+        return list(hands, &ListParams::default().labels(&format!("{CLEANUP}={}", hands.owner.uid))).await;
     };
+    names.extend(name.cloned());
+    let found = try_join_all(names.iter().map(|name| hands.get::<K>(name))).await?;
     let ours = |object: &K| {
         object.meta().labels.as_ref().and_then(|labels| labels.get(CLEANUP)).is_some_and(|of| *of == hands.owner.uid)
     };
-    if let Some(named) = named.filter(ours) {
-        found.retain(|other| other.meta().name != named.meta().name);
-        found.push(named);
-    }
-    found.retain(|item| item.meta().deletion_timestamp.is_none());
-    Ok(found)
+    Ok(found.into_iter().flatten().filter(ours).collect())
 }
 
 async fn list<K: Namespaced>(hands: &Hands<'_>, parameters: &ListParams) -> Result<Vec<K>, Trouble> {

@@ -12,6 +12,7 @@ mod image;
 mod job;
 mod late;
 mod lease;
+mod leftovers;
 mod pass;
 mod peer;
 mod populate;

@@ -1,6 +1,6 @@
 //! What is known of a replication while it is looked at once.
 
-use super::{follow::Follows, hands::Hands, retries::Retries};
+use super::{follow::Follows, hands::Hands, leftovers::Leftovers, retries::Retries};
 use crate::{
     machine::traffic::Traffic,
     metrics::{Happened, Metrics, Subject},
@@ -15,6 +15,7 @@ pub(super) struct Pass<'a> {
     pub(super) settings: &'a Settings,
     pub(super) retries: &'a Retries,
     pub(super) follows: &'a Follows,
+    pub(super) leftovers: &'a Leftovers,
     pub(super) metrics: (&'a Metrics, &'a Subject),
     /// Changes with every change of what is asked for.
     pub(super) generation: i64,

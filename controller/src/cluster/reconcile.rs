@@ -4,6 +4,7 @@ use super::{
     BackOff, Progress, Trouble,
     follow::Follows,
     hands::Hands,
+    leftovers::Leftovers,
     now,
     pass::Pass,
     replicated::Replicated,
@@ -49,6 +50,7 @@ pub(super) struct Context {
     pub(super) retries: Retries,
     pub(super) seats: Seats,
     pub(super) follows: Follows,
+    pub(super) leftovers: Arc<Leftovers>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) openshift: bool,
     /// Whether the installed definitions keep how far a mover is. Those of upstream's do not.
@@ -59,7 +61,9 @@ impl Context {
     /// Forgets a replication that is gone.
     pub(super) fn forget<K: Replicated>(&self, namespace: &str, name: &str) {
         self.metrics.forget(K::ROLE, namespace, name);
-        self.seats.leave(&Key { kind: K::KIND, namespace: namespace.to_owned(), name: name.to_owned() });
+        let key = Key { kind: K::KIND, namespace: namespace.to_owned(), name: name.to_owned() };
+        self.seats.leave(&key);
+        self.leftovers.begin(&key);
     }
 }
 
@@ -148,6 +152,7 @@ async fn step<K: Replicated>(
         settings: &context.settings,
         retries: &context.retries,
         follows: &context.follows,
+        leftovers: &context.leftovers,
         metrics: (&context.metrics, &subject),
         generation: replication.metadata.generation.unwrap_or_default(),
         now: now(),
@@ -208,6 +213,7 @@ async fn work<K: Replicated>(pass: Pass<'_>, spec: &K::Spec, status: &mut K::Sta
     match phase(K::sync(status)) {
         Phase::Initial => Ok(Progress::Done),
         Phase::Synchronizing => {
+            pass.leftovers.begin(&Key::of(&pass.hands.owner));
             let pass = Pass { privileged: is_privileged(pass.hands).await?, ..pass };
             synchronize::<K>(&pass, spec, status).await
         }

@@ -118,7 +118,7 @@ impl Replicated for Source {
         let name = pass.hands.owner.name;
         let job = Wants::of_source(spec).map(|wants| names::job(wants.method, Direction::Source, name));
         let copy = Some(names::copy(name));
-        clean_up::iteration(pass.hands, &Names { claim: copy.clone(), snapshot: copy, job }).await
+        clean_up::iteration(pass, &Names { claim: copy.clone(), snapshot: copy, job }).await
     }
 }
 
@@ -187,12 +187,12 @@ impl Replicated for Destination {
 
     async fn clean_up(pass: &Pass<'_>, spec: &Self::Spec) -> Result<(), Trouble> {
         let Some(wants) = Wants::of_destination(spec) else {
-            return clean_up::iteration(pass.hands, &Names::default()).await;
+            return clean_up::iteration(pass, &Names::default()).await;
         };
         let given = non_empty(wants.volume.destination_pvc.as_ref());
         let made = names::destination_claim(wants.method, pass.hands.owner.name);
         clean_up::forget_snapshot_name(pass.hands, given.unwrap_or(&made)).await?;
         let job = names::job(wants.method, Direction::Destination, pass.hands.owner.name);
-        clean_up::iteration(pass.hands, &Names { claim: Some(made), snapshot: None, job: Some(job) }).await
+        clean_up::iteration(pass, &Names { claim: Some(made), snapshot: None, job: Some(job) }).await
     }
 }

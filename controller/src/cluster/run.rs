@@ -11,7 +11,7 @@ use super::{
     retries::Retries,
     seats::{Key, Seats},
     serve::{Certificate, Health, NoCertificate, Scrape, listen, serve},
-    watching::{NoWait, PAGE, events, touched},
+    watching::{NoWait, PAGE, events, touched, watched},
 };
 use crate::{
     api::{Destination, Kind, Replication, Source},
@@ -22,7 +22,7 @@ use crate::{
     objects::snapshot::VolumeSnapshot,
     settings::Settings,
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::{
     api::{
         batch::v1::Job,
@@ -54,13 +54,19 @@ use std::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Semaphore,
+        mpsc::{Receiver, Sender, channel},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
-/// Reconciles at a time, of each kind. Each has a connection to the API server with its buffers; upstream has 100 of them, and
-/// starts many syncs at once sooner (`docs/performance.md`).
-const CONCURRENCY: u16 = 32;
+/// Reconciles at a time, of each kind. Each has a connection to the API server with its buffers.
+const CONCURRENCY: usize = 32;
+
+/// How many wait for their turn in the order in which they came, of each kind: what comes beyond them is taken in no order by
+/// the library. Without an order, a sync that was started goes on before others start that are due at the same time.
+const WAITING: u16 = 1024;
 
 /// How many replications can be woken at a time. Others are looked at within a minute.
 const WOKEN: usize = 1024;
@@ -106,6 +112,7 @@ pub async fn run(flags: &Flags, settings: Settings) -> Result<(), Failure> {
         retries: Retries::default(),
         follows: Follows::new(metrics.clone(), wake.clone()),
         seats: Seats::new(flags.limit(), wake),
+        leftovers: Arc::default(),
         metrics,
         progress: AtomicBool::new(true),
     });
@@ -281,7 +288,7 @@ async fn watch<K: Replicated>(
     mut woken: Receiver<Key>,
 ) {
     let all: Api<Replication<K>> = Api::all(context.client.clone());
-    let config = controller::Config::default().concurrency(CONCURRENCY);
+    let config = controller::Config::default().concurrency(WAITING);
     // Also what is deleted, to be forgotten.
     let (store, writer) = reflector::store();
     let all = events(all, watcher::Config::default()).modify(|replication| forget_history(&mut replication.metadata));
@@ -290,23 +297,35 @@ async fn watch<K: Replicated>(
         .with_config(config)
         .trigger_backoff(NoWait)
         .graceful_shutdown_on(end.clone().cancelled_owned());
-    controller = owns::<K, Job>(controller, context);
-    controller = owns::<K, PersistentVolumeClaim>(controller, context);
+    controller = leaves::<K, Job>(controller, context);
+    controller = leaves::<K, PersistentVolumeClaim>(controller, context);
     controller = owns::<K, Service>(controller, context);
     controller = owns::<K, Secret>(controller, context);
     controller = owns::<K, ServiceAccount>(controller, context);
     controller = owns::<K, Role>(controller, context);
     controller = owns::<K, RoleBinding>(controller, context);
     if snapshots {
-        controller = owns::<K, VolumeSnapshot>(controller, context);
+        controller = leaves::<K, VolumeSnapshot>(controller, context);
     }
     controller = watch_copy_triggers::<K>(controller, context);
     controller = controller.reconcile_on(
         stream::poll_fn(move |task| woken.poll_recv(task))
             .map(|key: Key| ObjectRef::new(&key.name).within(&key.namespace)),
     );
+    let (store, turns) = (controller.store(), Arc::new(Semaphore::new(CONCURRENCY)));
+    let in_turn = |replication: Arc<Replication<K>>, context| {
+        let (store, turns, end) = (store.clone(), turns.clone(), end.clone());
+        async move {
+            let _turn = turns.acquire_owned().await;
+            // As it is by now. Whoever waits takes little memory.
+            match store.get(&ObjectRef::from_obj(&*replication)) {
+                Some(replication) if !end.is_cancelled() => Box::pin(reconcile::<K>(replication, context)).await,
+                _ => Ok(Action::await_change()),
+            }
+        }
+    };
     let results =
-        controller.run(reconcile::<K>, |replication, _, context| after_error(&replication, &context), context.clone());
+        controller.run(in_turn, |replication, _, context| after_error(&replication, &context), context.clone());
     results
         .for_each(|result| async {
             match result {
@@ -336,8 +355,21 @@ fn owns<K: Replicated, C: Namespaced + Send + 'static>(
     controller: Controller<Replication<K>>,
     context: &Context,
 ) -> Controller<Replication<K>> {
-    let ours = watcher::Config::default().labels(&format!("{}={}", CREATED_BY.0, CREATED_BY.1));
-    controller.owns_stream(touched::<C>(&context.client, ours))
+    controller.owns_stream(touched::<C>(&context.client, ours()))
+}
+
+/// The same of what a sync may leave behind. It is noted before anybody looks.
+fn leaves<K: Replicated, C: Namespaced + Send + 'static>(
+    controller: Controller<Replication<K>>,
+    context: &Context,
+) -> Controller<Replication<K>> {
+    let leftovers = context.leftovers.clone();
+    let told = watched::<C>(&context.client, ours()).inspect_ok(move |event| leftovers.saw::<K, C>(event));
+    controller.owns_stream(told.touched_objects())
+}
+
+fn ours() -> watcher::Config {
+    watcher::Config::default().labels(&format!("{}={}", CREATED_BY.0, CREATED_BY.1))
 }
 
 /// Looks again when a claim changes whose user says when it may be copied. The claims themselves are not kept.

@@ -80,7 +80,15 @@ pub(super) fn touched<K: Namespaced + Send + 'static>(
     client: &Client,
     config: Config,
 ) -> impl Stream<Item = Result<PartialObjectMeta<K>, Error>> + Send + use<K> {
-    events(Api::<PartialObjectMeta<K>>::all(client.clone()), config).touched_objects()
+    watched(client, config).touched_objects()
+}
+
+/// What happens to objects of any namespace, as far as it concerns whose they are.
+pub(super) fn watched<K: Namespaced + Send + 'static>(
+    client: &Client,
+    config: Config,
+) -> impl Stream<Item = Result<Event<PartialObjectMeta<K>>, Error>> + Send + use<K> {
+    events(Api::all(client.clone()), config)
 }
 
 #[cfg(test)]

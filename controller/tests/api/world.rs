@@ -123,7 +123,8 @@ impl World<'_> {
             let [kind, reason, action, note] = ["type", "reason", "action", "note"].map(|field| event[field].clone());
             format!("{kind} {reason} {action} {note}")
         };
-        list.iter().map(text).collect()
+        // The API server itself tells of addresses of services.
+        list.iter().filter(|event| event["regarding"]["kind"] != "Service").map(text).collect()
     }
 
     /// All objects, without what no two runs have in common.
