@@ -105,7 +105,8 @@ fn small_files_go_many_at_a_time() {
     let sender = [&strace, "-f", "-qq", "--trace=write", "-o", &log];
     for pair in OURS {
         let destination = TempDir::new().unwrap();
-        run(&mut command_of(&remote, pair, [&sender, &[]], "-a", &contents(source.path()), destination.path())).success();
+        run(&mut command_of(&remote, pair, [&sender, &[]], "-a", &contents(source.path()), destination.path()))
+            .success();
         assert_same(source.path(), destination.path(), Ignore::default());
         let writes = fs::read_to_string(&log).unwrap().lines().filter(|line| line.contains("write(")).count();
         assert!(writes < 300, "{pair:?}: {writes}");
