@@ -287,12 +287,12 @@ impl<'a> Job<'a> {
             let streams = Spread::new(ends.to);
             let spreading = streams.spreading();
             out.spread(streams);
-            out.watch(Strain::new(move || opener.start(all, Role::Sends(spreading))));
+            out.watch(Strain::new(move || opener.start(all, &Role::Sends(spreading))));
         } else {
             let streams = Gather::default();
             let gathering = streams.gathering();
             input.gather(streams, ends.from, self.options.timeout);
-            input.watch(Strain::new(move || opener.start(all, Role::Receives(gathering))));
+            input.watch(Strain::new(move || opener.start(all, &Role::Receives(gathering))));
         }
         Ok(())
     }

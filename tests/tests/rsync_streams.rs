@@ -87,7 +87,7 @@ fn one_connection_that_breaks_ends_the_session_and_the_next_one_finishes_it() {
             let destination = TempDir::new().unwrap();
             let sshd = Sshd::start();
             // Those before the last one are in use by then.
-            let broken = Break { connection, after: if connection == 0 { 60 << 20 } else { 1 << 20 } };
+            let broken = Break { connection, after: if connection == 0 { 20 << 20 } else { 1 << 20 } };
             let delay = Delay::breaking(sshd.port(), ROUND_TRIP, Some(broken)).unwrap();
             let outcome = over(&delay, sshd, way, "-aHAX", source.path(), destination.path());
             assert!([12, 255].contains(&outcome.code()), "{way:?} {connection} {:?}: {outcome}", delay.carried());

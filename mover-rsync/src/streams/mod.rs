@@ -6,8 +6,9 @@
 //! of bytes, as before.
 //!
 //! 1. A server of version 4 or newer says behind the version of the session under which name it can be met ([`meet`]).
-//! 2. A client that mostly waits for the connection ([`strain`]) starts a further shell, whose program hands its standard
-//!    streams to the server of the session and measures a round trip ([`open`]). Only where that is long, more are started.
+//! 2. A client that mostly waits for the connection ([`strain`]) starts a few further shells, whose program hands its standard
+//!    streams to the server of the session, and measures a round trip ([`open`]). Where that is long, they are used, and more
+//!    are started.
 //! 3. Whoever will read from it is ready first. Then the sender names it in [`Tag::Streams`](crate::wire::frame::Tag::Streams)
 //!    and uses it; after the first such message the first connection carries pieces like the others ([`spread`], [`gather`]).
 //!

@@ -14,6 +14,9 @@ pub(crate) const DEFAULT: u8 = 8;
 /// Further connections of a session at most.
 pub(crate) const MOST: u8 = 15;
 
+/// Connections that are opened at the same time.
+const AT_ONCE: u8 = 3;
+
 /// Where a round trip is shorter, a single connection carries 400 MB a second.
 const FAR: Duration = Duration::from_millis(5);
 
@@ -44,22 +47,17 @@ impl Opener {
         Some(Self { remote: remote.clone(), shell, program: program.into(), token })
     }
 
-    /// Opens connections in threads of their own until there are `all` with the first one, at most one more than [`MOST`], if
-    /// the other side is far. They become streams to `role`.
-    pub(crate) fn start(self, all: u8, role: Role) {
-        let open = move || {
-            let Some((stream, round_trip)) = self.open(1) else { return };
-            if round_trip < FAR || !role.join(stream) {
-                return;
-            }
-            for number in 2..all.min(MOST + 1) {
-                let (opener, role) = (self.clone(), role.clone());
-                let open = move || opener.open(number).is_some_and(|(stream, _)| role.join(stream));
-                // Fewer will do.
-                let _started = std::thread::Builder::new().name("opener".into()).spawn(open);
-            }
-        };
-        let _started = std::thread::Builder::new().name("opener".into()).spawn(open);
+    /// Opens connections, [`AT_ONCE`] at a time in threads of their own, until there are `all` with the first one and at most
+    /// [`MOST`] more; none beyond the first few where the other side is near. They become streams to `role`.
+    pub(crate) fn start(&self, all: u8, role: &Role) {
+        for first in 1..=AT_ONCE {
+            let (opener, role) = (self.clone(), role.clone());
+            let far = move |(stream, round_trip): (Stream, Duration)| round_trip >= FAR && role.join(stream);
+            // Fewer will do.
+            let mut numbers = (first..all.min(MOST + 1)).step_by(AT_ONCE.into());
+            let open = move || numbers.all(|number| opener.open(number).is_some_and(&far));
+            let _started = std::thread::Builder::new().name("opener".into()).spawn(open);
+        }
     }
 
     /// A connection that has met the session, and how long a round trip takes.

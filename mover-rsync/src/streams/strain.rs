@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Whoever gets less through, in bytes a second, may be held up by the length of the line: 2 MiB each 14 ms.
 const SLOW: u64 = 150 << 20;
