@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -356,7 +357,9 @@ impl<'a> Job<'a> {
         // Between two places of one machine everything comes.
         let shown_as_sent = sends && !matches!(self.remote, Remote::Here(_));
         let progress = Progress::current();
-        let screen = Screen { show, times: options.times, sends: shown_as_sent, progress };
+        let side = report::Side { sends, away: shown_as_sent, times: options.times, digest: Some(agreed.sum) };
+        let format = self.cli.format().map(Arc::new);
+        let screen = Screen { show, progress, format, telling: side };
         let numeric = options.numeric_ids;
         let terms = Terms { options, agreed, filter, screen: Some(screen), made_links: self.made_links };
         let accounts = || if numeric { Accounts::default() } else { Accounts::read() };

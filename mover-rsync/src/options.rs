@@ -29,6 +29,8 @@ pub enum Items {
     None,
     /// The same, but names of all that changes are shown.
     Names,
+    /// And deletions are told one by one.
+    Operations,
     /// Of everything that changes.
     Changes,
     /// Of everything.

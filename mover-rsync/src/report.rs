@@ -1,23 +1,27 @@
 //! What is printed for people and for VolSync's log filter: declared here and nowhere else.
 
+mod format;
 mod lines;
 mod progress;
 
 use std::io::Write as _;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use jiff::tz::TimeZone;
 use volsync_common::path::Shown;
 use volsync_common::telemetry::local_zone;
+use volsync_common::walk::Kind;
 
 use crate::args::client::{Show, Summary};
 use crate::exit::Fatal;
 use crate::outcome::{Counts, Outcome};
 use crate::wire::flist::Entry;
 use crate::wire::frame::Tag;
-use crate::wire::handshake::Side;
-use crate::wire::item::{Item, ItemFlags};
+use crate::wire::handshake;
+use crate::wire::item::ItemFlags;
 
+pub use format::{Format, Side};
+pub(crate) use format::{Moved, Told};
 pub use lines::Form;
 pub(crate) use progress::Moving;
 pub use progress::{Progress, Telling};
@@ -57,12 +61,12 @@ pub fn ended(fatal: &Fatal, code: u8) {
 
 /// Prints text that the peer sent: information on standard output, which only a client has to itself, the rest on
 /// standard error.
-pub fn relay(side: Side, tag: Tag, text: &[u8]) {
+pub fn relay(side: handshake::Side, tag: Tag, text: &[u8]) {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     for part in text.split(|b| *b == b'\n') {
         let part = Shown(part).to_string();
         match (side, tag) {
-            (Side::Client, Tag::Info) => line(&part),
+            (handshake::Side::Client, Tag::Info) => line(&part),
             (_, Tag::Error | Tag::ErrorXfer) => problem(&part),
             _ => note(&part),
         }
@@ -70,32 +74,44 @@ pub fn relay(side: Side, tag: Tag, text: &[u8]) {
 }
 
 /// Shows the user of a client what happens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Screen {
     /// What the user wants to see.
     pub show: Show,
-    /// Times are preserved.
-    pub times: bool,
-    /// This side sends.
-    pub sends: bool,
     /// How far it is.
     pub progress: Option<&'static Progress>,
+    /// Of lines.
+    pub format: Option<Arc<Format>>,
+    /// How this side tells things.
+    pub telling: Side,
 }
 
 impl Screen {
-    /// Something of the list that changes. `target` is that of a link.
-    pub fn item(&self, item: &Item, mode: u32, size: u64, path: &[u8], target: &[u8]) {
+    /// Something of the list that changes.
+    pub(crate) fn item(&self, told: &Told<'_>) {
         // Items without a change are echoes for statistics.
-        let told = item.flags.any(!(ItemFlags::BASIS_FOLLOWS | ItemFlags::NAME_FOLLOWS)) || item.name.is_some();
+        let Told { item, entry, path, .. } = *told;
+        if !item.flags.any(!(ItemFlags::BASIS_FOLLOWS | ItemFlags::NAME_FOLLOWS)) && item.name.is_none() {
+            return;
+        }
         if let Some(progress) = self.progress.filter(|progress| progress.sends_events()) {
             // A file whose content comes is told when it came.
-            if told && (self.show.dry_run || !item.flags.any(ItemFlags::TRANSFER)) {
-                progress.item(item, mode, path, size);
+            if self.show.dry_run || !item.flags.any(ItemFlags::TRANSFER) {
+                progress.item(item, entry.mode, path, entry.size);
             }
-        } else if told && (self.show.items || self.show.names) {
-            let changes = self.show.items.then(|| item.describe(mode, self.sends, self.times));
-            self::item(changes.as_deref(), item, mode, path, target);
+        } else if let Some(format) = &self.format {
+            // Names alone are not told of what only gets other attributes, but for directories.
+            let much = item.flags.any(ItemFlags::TRANSFER | ItemFlags::LOCAL) || item.name.is_some();
+            if !much && !format.itemizes() && entry.kind() != Kind::Directory {
+                return;
+            }
+            line(&format.line(told, self.telling));
         }
+    }
+
+    /// Whether a line about a file waits until its content has gone by.
+    pub(crate) fn is_late(&self) -> bool {
+        self.format.as_ref().is_some_and(|format| format.is_late())
     }
 
     /// The receiving side deleted a path; that of a directory ends with NUL.
@@ -106,31 +122,18 @@ impl Screen {
                 return;
             }
         }
-        if self.show.deletions {
-            self::deleted(self.show.items, path);
+        if !self.show.deletions {
+            return;
+        }
+        let path = match path.strip_suffix(b"\0") {
+            Some(dir) => format!("{}/", Shown(dir)),
+            None => Shown(path).to_string(),
+        };
+        match self.format.as_ref().filter(|format| format.tells_deletions()) {
+            Some(format) => line(&format.deletion(&path, self.telling)),
+            None => line(&format!("deleting {path}")),
         }
     }
-}
-
-/// A line about a deletion; a directory's path ends with NUL.
-fn deleted(itemized: bool, path: &[u8]) {
-    let word = if itemized { "*deleting  " } else { "deleting" };
-    match path.strip_suffix(b"\0") {
-        Some(dir) => line(&format!("{word} {}/", Shown(dir))),
-        None => line(&format!("{word} {}", Shown(path))),
-    }
-}
-
-/// A line about an item, with `changes` in front.
-fn item(changes: Option<&str>, item: &Item, mode: u32, path: &[u8], target: &[u8]) {
-    let dir = if mode & 0o170_000 == 0o040_000 && path != b"/" { "/" } else { "" };
-    let arrow = match &item.name {
-        Some(name) => format!(" => {}", Shown(name)),
-        None if mode & 0o170_000 == 0o120_000 => format!(" -> {}", Shown(target)),
-        None => String::new(),
-    };
-    let changes = changes.map(|changes| format!("{changes} ")).unwrap_or_default();
-    line(&format!("{changes}{}{dir}{arrow}", Shown(path)));
 }
 
 /// The clock of people here.

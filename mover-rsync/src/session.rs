@@ -117,8 +117,8 @@ impl Terms {
     /// Whether the user sees what is transferred.
     pub fn shows_names(&self) -> bool {
         match &self.screen {
-            Some(screen) => screen.show.items || screen.show.names,
-            None => self.options.items > Items::Names || self.options.verbose > 0,
+            Some(screen) => screen.format.is_some(),
+            None => self.options.items > Items::Operations || self.options.verbose > 0,
         }
     }
 }

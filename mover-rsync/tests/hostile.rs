@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use mover_rsync::accounts::IdMap;
-use mover_rsync::args::client::Show;
 use mover_rsync::delta::digest::SumKind;
 use mover_rsync::exit::Fatal;
 use mover_rsync::filter::Filter;
@@ -52,7 +51,7 @@ fn terms() -> Terms {
         seed: 1,
         meeting: None,
     };
-    let screen = Screen { show: Show::default(), times: true, sends: false, progress: None };
+    let screen = Screen::default();
     Terms { options, agreed, filter: Filter::default(), screen: Some(screen), made_links: None }
 }
 

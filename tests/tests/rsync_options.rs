@@ -84,6 +84,56 @@ fn a_dry_run_makes_no_destination() {
     }
 }
 
+#[test]
+fn lines_have_the_form_that_is_asked_for() {
+    let remote = Shell::local();
+    let formats = [
+        "%i|%n|%L|%f|%o",
+        "%n",
+        "%o_%f_%n%L",
+        "%l|%'l|%12l|%-12l|%B|%U|%G|%M",
+        "%C|%n",
+        "%c|%n",
+        "%a|%m|%%|%5n|%-30n|%",
+    ];
+    for pair in PAIRS.into_iter().filter(|pair| pair.client == End::Ours) {
+        for format in formats {
+            for more in ["-a", "-aH", "-ai", "-av --info=flist0,stats0", "-an"] {
+                // Without contents there is no digest; stock then shows zeros.
+                if more == "-an" && format.contains("%C") {
+                    continue;
+                }
+                let run = |pair: Pair| {
+                    let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+                    let files = "mkdir -p d/e; echo hello > d/a; chmod 4755 d/a; ln -s a d/l; mkfifo p; chown 7:8 p; echo x > d/e/b";
+                    shell(source.path(), &format!("{files}; mknod dev c 1 3; head -c 3000 /dev/zero > 's p'"));
+                    shell(
+                        destination.path(),
+                        &format!("{files}; mkdir gone; echo > gone/x; ln -sf b d/l; echo old > d/a"),
+                    );
+                    for dir in [&source, &destination] {
+                        shell(dir.path(), "find . -exec touch -h -d '2001-02-03 04:05:06' {} +");
+                    }
+                    shell(source.path(), "chmod 600 p");
+                    let ours = pair.client == End::Ours || pair.server == End::Ours;
+                    // As ours sends its list.
+                    let list = if ours { "" } else { "--no-inc-recursive " };
+                    let options = format!("{more} --delete {list}--checksum-choice=xxh64 --out-format={format}");
+                    let outcome = transfer(&remote, pair, &options, &contents(source.path()), destination.path());
+                    let text = String::from_utf8_lossy(&outcome.success().stdout).into_owned();
+                    let root = source.path().display().to_string();
+                    let mut lines: Vec<_> = text.replace(&root[1..], "SOURCE").lines().map(ToOwned::to_owned).collect();
+                    // A deletion has no access, but that of the file before at a stock receiver.
+                    lines.retain(|line| !line.contains("1970"));
+                    lines.sort();
+                    lines
+                };
+                assert_eq!(run(pair), run(stock(pair)), "{pair:?} {more} {format}");
+            }
+        }
+    }
+}
+
 /// Numbers that do not depend on time or on how bytes are framed.
 fn numbers(outcome: &Outcome) -> Vec<String> {
     let kept = ["Number of ", "Total file size", "Total transferred", "Literal data", "Matched data", "total size is"];

@@ -10,7 +10,7 @@ use volsync_common::report::on_terminal;
 use super::ArgsError;
 use crate::delta::digest::SumKind;
 use crate::options::{Beyond, Delete, Items, LEAVE_LOST_AND_FOUND, Names, Options};
-use crate::report::{Form, Telling};
+use crate::report::{Form, Format, Telling};
 use crate::streams::DEFAULT;
 use crate::wire::handshake::{compression_by_name, compression_name, sum_by_name, sum_name};
 use crate::wire::names;
@@ -231,6 +231,11 @@ pub struct Cli {
     /// A line for everything that changes
     #[arg(short, long, help_heading = TELLING)]
     itemize_changes: bool,
+    /// Such lines in another form: %i what changes, %n the name, %L where a link leads, %f the path, %l the length, %b bytes
+    /// over the connection, %o send, recv or del., %C the digest, %M the time, %B %U %G the access, %p %t; %'l with commas, %-9n
+    /// in a width
+    #[arg(long, visible_alias = "log-format", value_name = "FORMAT", help_heading = TELLING)]
+    out_format: Option<String>,
     /// Names of what is transferred, and a summary
     #[arg(short, long, action = ArgAction::Count, help_heading = TELLING)]
     verbose: u8,
@@ -330,10 +335,6 @@ pub enum Summary {
 pub struct Show {
     /// That the list is sent.
     pub list: bool,
-    /// Item lines.
-    pub items: bool,
-    /// Names.
-    pub names: bool,
     /// At the end.
     pub summary: Summary,
     /// Numbers with units.
@@ -475,12 +476,13 @@ impl Cli {
             block_size: self.block_size,
             partial: self.partial || self.partial_and_progress,
             timeout: self.timeout,
-            items: if self.itemize_changes || self.json {
-                Items::Changes
-            } else if self.show().names && self.verbose == 0 {
-                Items::Names
-            } else {
-                Items::None
+            items: match self.format() {
+                _ if self.json => Items::Changes,
+                // A server that is told to be verbose needs no further word.
+                Some(format) if self.out_format.is_some() || self.itemize_changes || self.verbose == 0 => {
+                    format.wants()
+                }
+                _ => Items::None,
             },
             verbose: self.verbose,
             ..Options::default()
@@ -538,6 +540,18 @@ impl Cli {
         }
     }
 
+    /// The form of lines about what changes.
+    pub fn format(&self) -> Option<Format> {
+        let by_progress = (self.progress || self.partial_and_progress) && self.volume.is_none();
+        let names = self.word("name").map_or(self.verbose > 0 || by_progress, |level| level > 0);
+        match &self.out_format {
+            _ if self.quiet || self.json => None,
+            Some(format) => Some(Format::parse(format)),
+            None if self.itemize_changes => Some(Format::of_items()),
+            None => names.then(Format::of_names),
+        }
+    }
+
     /// What is shown.
     pub fn show(&self) -> Show {
         let word = |name: &str| self.word(name);
@@ -547,16 +561,13 @@ impl Cli {
             _ => Summary::Full,
         };
         let by_progress = (self.progress || self.partial_and_progress) && self.volume.is_none();
-        let names = word("name").map_or(self.verbose > 0 || by_progress, |level| level > 0);
         let list = word("flist").map_or(self.verbose > 0 || by_progress, |level| level > 0);
         let quiet = self.quiet || self.json;
         Show {
             list: list && !quiet && !self.lists(),
-            items: self.itemize_changes && !quiet,
-            names: names && !quiet,
             summary: if quiet { Summary::None } else { summary },
             human: self.human_readable > 0,
-            deletions: (self.itemize_changes || self.verbose > 0 || names) && !quiet,
+            deletions: (self.verbose > 0 || self.format().is_some()) && !quiet,
             dry_run: self.dry_run,
         }
     }
@@ -674,7 +685,8 @@ pub fn server_args(options: &Options, direction: Direction, letters: &str, info:
     add(push && options.list_only, "--list-only".into());
     add(push && options.dirs && options.deletes(), "--no-r".into());
     add(push && options.items == Items::Names, "--log-format=X".into());
-    add(push && options.items > Items::Names, "--log-format=%i".into());
+    add(push && options.items == Items::Operations, "--log-format=%o".into());
+    add(push && options.items > Items::Operations, "--log-format=%i".into());
     add(options.compress_level.is_some(), format!("--compress-level={}", options.compress_level.unwrap_or_default()));
     add(options.block_size.is_some(), format!("-B{}", options.block_size.unwrap_or_default()));
     add(options.timeout > 0, format!("--timeout={}", options.timeout));
@@ -774,7 +786,7 @@ mod tests {
         let upstream = "--server -lHogDtpArxSze.iLsfxCIvu --log-format=%i --delete --info=STATS2,MISC2 .";
         assert_eq!(args.join(" "), upstream);
         let show = cli.show();
-        assert_eq!((show.items, show.summary, show.human), (true, Summary::Full, true));
+        assert_eq!((cli.format(), show.summary, show.human), (Some(Format::of_items()), Summary::Full, true));
         // The server's end understands the same.
         let understood = super::super::server::parse(&args).unwrap().options;
         assert_eq!(understood, options);

@@ -206,11 +206,12 @@ impl ServerArgs {
     fn value(&mut self, name: &str, value: &str) -> Result<(), ArgsError> {
         let options = &mut self.options;
         match name {
-            // Old releases send `%i` only to ask for item lines; `%o` and `X` ask for names.
+            // Old releases send `%i` only to ask for item lines; `%o` also asks for deletions, `X` for names.
             "log-format" | "out-format" => {
                 options.items = match (value.contains("%i%I"), value.contains("%i")) {
                     (true, _) => Items::All,
                     (false, true) => Items::Changes,
+                    (false, false) if value.contains("%o") => Items::Operations,
                     (false, false) => Items::Names,
                 };
             }

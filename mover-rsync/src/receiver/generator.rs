@@ -344,7 +344,7 @@ impl<'a, W: Write> Generator<'a, W> {
 
     /// Where the user sees how far it is.
     pub(super) fn progress(&self) -> Option<&'static Progress> {
-        self.context.terms.screen.and_then(|screen| screen.progress)
+        self.context.terms.screen.as_ref().and_then(|screen| screen.progress)
     }
 
     fn add(&mut self, list: Arc<FileList>, dir: Option<usize>) {

@@ -31,7 +31,7 @@ impl<W: Write> Generator<'_, W> {
     }
 
     fn tell(&mut self, entry: &Entry, path: &[u8], target: &[u8]) {
-        let human = self.context.terms.screen.is_some_and(|screen| screen.show.human);
+        let human = self.context.terms.screen.as_ref().is_some_and(|screen| screen.show.human);
         self.say(&report::listed(entry, path, target, human));
     }
 }

@@ -13,7 +13,6 @@ use crate::session::Terms;
 use crate::stream::Demux;
 use crate::wire::WireError;
 use crate::wire::flist::{Decoder, Entry, FileList, ListOptions, ids::Told};
-use crate::wire::xattr::Xattrs;
 
 /// A list or segment that was read.
 pub(super) struct Part {
@@ -26,11 +25,10 @@ pub(super) struct Part {
     pub(super) size: u64,
 }
 
-/// Path and attributes of a directory of the list.
+/// A directory of the list.
 pub(super) struct Dir {
     pub(super) path: Vec<u8>,
-    pub(super) mode: u32,
-    pub(super) xattrs: Option<Arc<Xattrs>>,
+    pub(super) entry: Entry,
     /// Its segment came.
     came: bool,
 }
@@ -113,8 +111,7 @@ impl Lists {
         let root_comes = self.count == 0 && dir == Some(0);
         self.tree.extend(list.entries().iter().filter(|entry| entry.is_dir()).map(|entry| Dir {
             path: list.path(entry).to_vec(),
-            mode: entry.mode,
-            xattrs: entry.xattrs.clone(),
+            entry: entry.clone(),
             // The later of two equal names has no contents.
             came: !entry.active || (root_comes && list.path(entry) == b"."),
         }));

@@ -24,7 +24,7 @@ use crate::directories::Directories;
 use crate::exit::{ExitCode, Fatal};
 use crate::options::Options;
 use crate::outcome::Outcome;
-use crate::report::{self, Moving, Progress};
+use crate::report::{self, Moved, Moving, Progress, Screen, Told};
 use crate::stream::Demux;
 use crate::wire::flist::{Entry, FileList};
 use crate::wire::handshake::{Compat, Side};
@@ -113,7 +113,7 @@ impl<R: Read> Receiver<R> {
             dirs: Directories::new(context.dest.clone()),
             lists,
             outcome: Outcome::default(),
-            progress: context.terms.screen.and_then(|screen| screen.progress),
+            progress: context.terms.screen.as_ref().and_then(|screen| screen.progress),
             buffers: Buffers::default(),
             context,
         })
@@ -202,16 +202,28 @@ impl<R: Read> Receiver<R> {
         let item = Item::read(&mut self.input)?;
         let found = self.lists.find(ndx);
         let transfer = item.flags.any(ItemFlags::TRANSFER);
-        self.show(ndx, &item, found.as_ref());
-        if self.context.terms.options.dry_run {
+        let found_it = found.as_ref();
+        self.count(ndx, &item, found_it);
+        let dry_run = self.context.terms.options.dry_run;
+        let late = transfer && !dry_run && self.context.terms.screen.as_ref().is_some_and(Screen::is_late);
+        if !late {
+            self.show(ndx, &item, found_it, Moved::default());
+        }
+        if dry_run {
             return Ok(());
         }
+        let before = self.input.taken();
         let request = self.context.asked.take(ndx);
         let xattrs = self.attributes(ndx, &item, found.as_ref().map(|(_, entry)| entry))?;
         match (request, found) {
             (Some(Request::Content { head, again }), Some((list, entry))) if transfer => {
                 let moving = self.progress.and_then(|progress| progress.begin(ndx, &item, &entry, list.path(&entry)));
-                self.content(ndx, &list, &entry, (head, again), moving, xattrs)
+                let digest = self.content(ndx, &list, &entry, (head, again), moving, xattrs)?;
+                if late {
+                    let moved = Moved { bytes: self.input.taken() - before, sums: 0, digest: digest.as_bytes() };
+                    self.show(ndx, &item, Some(&(list, entry)), moved);
+                }
+                Ok(())
             }
             (Some(Request::Attributes), found) if !transfer => {
                 self.set_attributes(ndx, found.as_ref(), xattrs.as_ref());
@@ -222,25 +234,32 @@ impl<R: Read> Receiver<R> {
         }
     }
 
-    /// Counts an item and shows it to the user.
-    fn show(&mut self, ndx: u32, item: &Item, found: Option<&(Arc<FileList>, Entry)>) {
-        let (mode, size, path, target) = match found {
-            Some((list, entry)) => (entry.mode, entry.size, list.path(entry), list.target(entry)),
-            None => match self.lists.directory_of(ndx) {
-                Some(dir) => (dir.mode, 0, &dir.path[..], &b""[..]),
-                None => return,
-            },
+    /// Counts an item.
+    fn count(&mut self, ndx: u32, item: &Item, found: Option<&(Arc<FileList>, Entry)>) {
+        let mode = match found {
+            Some((_, entry)) => Some(entry.mode),
+            None => self.lists.directory_of(ndx).map(|dir| dir.entry.mode),
         };
-        if item.flags.any(ItemFlags::NEW) {
+        if let (true, Some(mode)) = (item.flags.any(ItemFlags::NEW), mode) {
             self.outcome.created.add(mode);
         }
         if let (true, Some((_, entry))) = (item.flags.any(ItemFlags::TRANSFER), found) {
             self.outcome.transferred += 1;
             self.outcome.transferred_size = self.outcome.transferred_size.saturating_add(entry.size);
         }
-        if let Some(screen) = &self.context.terms.screen {
-            screen.item(item, mode, size, path, target);
-        }
+    }
+
+    /// Shows an item to the user.
+    fn show(&self, ndx: u32, item: &Item, found: Option<&(Arc<FileList>, Entry)>, moved: Moved<'_>) {
+        let Some(screen) = &self.context.terms.screen else { return };
+        let (entry, path, target) = match found {
+            Some((list, entry)) => (entry, list.path(entry), list.target(entry)),
+            None => match self.lists.directory_of(ndx) {
+                Some(dir) => (&dir.entry, &dir.path[..], &b""[..]),
+                None => return,
+            },
+        };
+        screen.item(&Told { item, entry, path, target, long: None, moved });
     }
 
     /// The values of attributes that come with an item: the whole set of the file with them, if it has any.
@@ -252,7 +271,7 @@ impl<R: Read> Receiver<R> {
         }
         let set = match entry {
             Some(entry) => entry.xattrs.clone(),
-            None => self.lists.directory_of(ndx).and_then(|dir| dir.xattrs.clone()),
+            None => self.lists.directory_of(ndx).and_then(|dir| dir.entry.xattrs.clone()),
         };
         let set = set.unwrap_or_default();
         Ok(Some(xattr::read_answer(&set, &mut self.input)?))
@@ -284,7 +303,7 @@ impl<R: Read> Receiver<R> {
         (head, again): (SumHead, bool),
         moving: Option<Moving>,
         xattrs: Option<Xattrs>,
-    ) -> Result<(), Fatal> {
+    ) -> Result<Sum, Fatal> {
         let agreed = self.context.terms.agreed;
         if SumHead::read(agreed.sum.len(), agreed.largest_block(), &mut self.input)? != head {
             return Err(WireError::bad("an answer against another basis than the one that was sent").into());
@@ -309,13 +328,13 @@ impl<R: Read> Receiver<R> {
                 (None, None, None)
             }
         };
-        let came = self.tokens(path, &head, writing.as_ref(), basis, moving.as_ref())?;
+        let (came, digest) = self.tokens(path, &head, writing.as_ref(), basis, moving.as_ref())?;
         let (Some(writing), Some((dir, name, standing))) = (writing, place) else {
             if let Some(moving) = moving {
                 moving.failed();
             }
             self.tell(Event::Done(ndx, false));
-            return Ok(());
+            return Ok(digest);
         };
         // Somebody else wrote to the old file meanwhile: that must not be lost in silence.
         let written = before.is_some_and(|before| has_changed(&before, dir.stat(name).ok().flatten().as_ref()));
@@ -338,7 +357,7 @@ impl<R: Read> Receiver<R> {
             (_, moving) => drop(moving),
         }
         self.tell(event);
-        Ok(())
+        Ok(digest)
     }
 
     /// Reads the content of a file and writes it where there is something to write to.
@@ -349,7 +368,7 @@ impl<R: Read> Receiver<R> {
         writing: Option<&Writing>,
         basis: Option<Arc<File>>,
         moving: Option<&Moving>,
-    ) -> Result<Came, Fatal> {
+    ) -> Result<(Came, Sum), Fatal> {
         let moved = |bytes: u64| {
             if let Some(moving) = moving {
                 moving.add(bytes);
@@ -411,7 +430,7 @@ impl<R: Read> Receiver<R> {
         let theirs = &mut theirs[..self.context.terms.agreed.sum.len()];
         self.input.exact(theirs)?;
         let ours: Sum = self.whole.finish();
-        Ok(if readable && ours.as_bytes() == theirs { Came::Right } else { Came::Wrong })
+        Ok((if readable && ours.as_bytes() == theirs { Came::Right } else { Came::Wrong }, ours))
     }
 
     /// Gives a complete file its attributes and its name; whether that went well.

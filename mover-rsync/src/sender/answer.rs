@@ -13,12 +13,12 @@ use super::extents::{Extent, Extents};
 use super::list::travelling;
 use super::requests::Request;
 use super::source::{Source, Sources};
-use crate::delta::digest::Whole;
+use crate::delta::digest::{Sum, Whole};
 use crate::delta::matcher::{self, Basis, Matcher, Sink};
 use crate::directories::Directories;
 use crate::exit::Fatal;
 use crate::options::Options;
-use crate::report::{self, Moving, Progress};
+use crate::report::{self, Moved, Moving, Progress, Screen, Told};
 use crate::session::{Agreed, Terms};
 use crate::stream::Mux;
 use crate::wire::flist::FileList;
@@ -58,7 +58,7 @@ impl<'a> Answers<'a> {
         let Terms { options, agreed, .. } = terms;
         // The receiving side takes any level; this one costs half.
         let level = options.compress_level.or(agreed.native().then_some(FAST));
-        let progress = terms.screen.and_then(|screen| screen.progress);
+        let progress = terms.screen.as_ref().and_then(|screen| screen.progress);
         if let Some(progress) = progress {
             progress.listed(&list);
         }
@@ -137,8 +137,18 @@ impl<'a> Answers<'a> {
         } else {
             None
         };
-        if let Some(screen) = &session.terms.screen {
-            screen.item(&request.item, entry.mode, entry.size, &path, self.list.target(&entry));
+        let screen = session.terms.screen.as_ref();
+        let late = file.is_some() && screen.is_some_and(Screen::is_late);
+        let item = request.item.clone();
+        let long = screen.and_then(|screen| screen.format.as_ref()).map(|_| self.long(entry.source, &path));
+        let told = |list: &FileList, moved: Moved<'_>| {
+            if let Some(screen) = screen {
+                let (target, long) = (list.target(&entry), long.as_deref());
+                screen.item(&Told { item: &item, entry: &entry, path: &path, target, long, moved });
+            }
+        };
+        if !late {
+            told(&self.list, Moved::default());
         }
         if let Some(made) = &session.terms.made_links {
             made.note(&request.item, entry.mode, &path);
@@ -158,7 +168,13 @@ impl<'a> Answers<'a> {
         }
         if let Some(file) = file {
             let moving = self.progress.and_then(|progress| progress.begin(request.ndx, &request.item, &entry, &path));
-            self.content(&path, &file, request, moving, session, out)?;
+            let sums = request.basis.as_ref().map_or(0, |(head, _)| head.wire_len());
+            let before = out.gathered();
+            let digest = self.content(&path, &file, request, moving, session, out)?;
+            if late {
+                let moved = Moved { bytes: out.gathered() - before, sums, digest: digest.as_bytes() };
+                told(&self.list, moved);
+            }
         }
         Ok(out.flush_if_full()?)
     }
@@ -215,7 +231,7 @@ impl<'a> Answers<'a> {
         moving: Option<Moving>,
         session: &mut Session<'_>,
         out: &mut Mux<W>,
-    ) -> Result<(), Fatal> {
+    ) -> Result<Sum, Fatal> {
         let (head, table) = request.basis.unwrap_or_default();
         head.write(out.data());
         let (kind, seed, in_place) = (self.agreed.sum, self.agreed.seed, self.in_place);
@@ -252,7 +268,12 @@ impl<'a> Answers<'a> {
             sum = sum.spoilt();
         }
         out.data().extend_from_slice(sum.as_bytes());
-        Ok(())
+        Ok(sum)
+    }
+
+    /// Where something of the list is, as the user named the source.
+    fn long(&self, number: u16, path: &[u8]) -> Vec<u8> {
+        self.sources.get(number).map_or_else(|| path.to_vec(), |source| source.long(path))
     }
 }
 

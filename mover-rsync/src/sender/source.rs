@@ -164,6 +164,20 @@ impl Source {
         }
     }
 
+    /// Where an entry of the list is, from where the user is, as rsync shows it: `dir/.` is the directory itself where only
+    /// what is in it was named, and a slash in front is left out.
+    pub(super) fn long(&self, path: &[u8]) -> Vec<u8> {
+        let root = self.path.as_os_str().as_bytes();
+        let root = root.strip_suffix(b"/.").unwrap_or(root);
+        let root = root.strip_suffix(b"/").unwrap_or(root);
+        let long = match (self.local(path), &self.prefix) {
+            (b".", Some(_)) => root.to_vec(),
+            (local, _) if root == b"." => local.to_vec(),
+            (local, _) => [root, b"/", local].concat(),
+        };
+        long.strip_prefix(b"/").map(<[u8]>::to_vec).unwrap_or(long)
+    }
+
     /// What something below the root is called in the list.
     pub(crate) fn listed(&self, local: &[u8]) -> Vec<u8> {
         match (&self.prefix, local) {

@@ -128,6 +128,11 @@ impl<W: Write> Mux<W> {
         self.written
     }
 
+    /// Bytes sent so far and those that wait.
+    pub fn gathered(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
     /// Sends what was gathered if it is a lot.
     pub fn flush_if_full(&mut self) -> Result<(), WireError> {
         if self.buffer.len() < self.full { Ok(()) } else { self.flush() }

@@ -44,6 +44,11 @@ impl SumHead {
         }
     }
 
+    /// How many bytes head and sums take.
+    pub fn wire_len(&self) -> u64 {
+        16 + u64::from(self.count) * (4 + u64::from(self.strong))
+    }
+
     /// Takes a head; `digest` is the length of the transfer's digest, `largest` that of a block. What it describes fits an
     /// `i64`.
     pub fn read(digest: usize, largest: u32, input: &mut impl Input) -> Result<Self, WireError> {
