@@ -183,6 +183,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nobody_is_punished_and_nothing_but_our_command_runs() {
+        let (key, dir) = (Path::new("/a key"), Path::new("/d"));
+        // It complains about nothing, as an sshd that knows all options.
+        let program = Path::new("/bin/true");
+        let forced = Some(("'/m' forced-command", "me"));
+        let config = Sshd { program, listen: "Port 1", host_key: key, authorized: Some(key), forced, dir }.config();
+        for line in [
+            "Port 1",
+            "HostKey \"/a key\"",
+            "AuthorizedKeysFile \"/a key\"",
+            "PidFile /d/sshd.pid",
+            "PerSourcePenalties no",
+            "AllowUsers me",
+            "ForceCommand '/m' forced-command",
+        ] {
+            assert!(config.lines().any(|found| found == line), "{line} is missing:\n{config}");
+        }
+        let own = Sshd { program, listen: "Port 1", host_key: key, authorized: None, forced: None, dir }.config();
+        assert!(!own.contains("AuthorizedKeysFile") && !own.contains("StrictModes") && !own.contains("ForceCommand"));
+    }
+
+    #[test]
     fn descendants_are_found_and_ended() {
         let shell = Command::new("sh").args(["-c", "sleep 1000 & sh -c 'trap : TERM; sleep 1000; :' & wait"]).spawn();
         let mut shell = shell.unwrap();

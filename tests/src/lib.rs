@@ -16,6 +16,7 @@ pub mod mover;
 pub mod peers;
 pub mod pod;
 pub mod process;
+pub mod random;
 pub mod rclone;
 pub mod rsync;
 pub mod scene;

@@ -274,7 +274,7 @@ pub fn assert_same(wanted: &Path, found: &Path, ignore: Ignore) {
 }
 
 /// For each path the first path with the same inode, and the device number.
-fn inodes(dir: &Path) -> BTreeMap<PathBuf, (PathBuf, u64)> {
+pub fn inodes(dir: &Path) -> BTreeMap<PathBuf, (PathBuf, u64)> {
     let mut first = BTreeMap::new();
     let mut all = BTreeMap::new();
     for entry in WalkDir::new(dir).sort_by_file_name().min_depth(1) {

@@ -73,9 +73,15 @@ impl Movers {
 
     /// Starts our destination.
     pub fn start_destination(&self) -> Running {
+        Running::start(&mut self.destination())
+    }
+
+    /// Our destination.
+    pub fn destination(&self) -> Command {
         let mut command = self.mover_of("destination", 1);
         let ssh = self.tmp[1].path().join("ssh");
-        Running::start(command.arg("--port").arg(self.port.to_string()).arg("--ssh-directory").arg(ssh))
+        command.arg("--port").arg(self.port.to_string()).arg("--ssh-directory").arg(ssh);
+        command
     }
 
     /// Our source.

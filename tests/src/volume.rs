@@ -181,11 +181,11 @@ pub fn shell(dir: &Path, script: &str) {
     run(Command::new("sh").args(["-e", "-c", script]).current_dir(dir)).success();
 }
 
-fn write(path: &Path, content: &[u8]) {
+pub(crate) fn write(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-fn set_time(path: &Path, seconds: u64, nanoseconds: u64) {
+pub(crate) fn set_time(path: &Path, seconds: u64, nanoseconds: u64) {
     let (tv_sec, tv_nsec) = (i64::try_from(seconds).unwrap(), i64::try_from(nanoseconds).unwrap());
     let time = Timespec { tv_sec, tv_nsec };
     let times = Timestamps { last_access: time, last_modification: time };

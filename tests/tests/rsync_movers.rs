@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -116,7 +118,90 @@ fn a_signal_ends_the_destination() {
     destination.signal(rustix::process::Signal::TERM);
     let started = Instant::now();
     let outcome = destination.wait(LIMIT);
-    assert!(outcome.code() != 0 && started.elapsed() < Duration::from_secs(20), "{outcome}");
+    assert!(outcome.code() != 0 && started.elapsed() < Duration::from_secs(5), "{:?}: {outcome}", started.elapsed());
+}
+
+#[test]
+fn a_signal_ends_sessions_of_the_destination_too() {
+    let pair = Movers::new();
+    let destination = pair.start_destination();
+    pair.wait_for_destination();
+    shell(pair.source.path(), "rm -rf -- ..?* .[!.]* *; truncate -s 1G large");
+    let mut client = Command::new(End::Stock.program());
+    let from = format!("{}/", pair.source.path().display());
+    client.args(["-a", "--bwlimit=1m", "-e", &pair.ssh(), &from, "root@127.0.0.1:."]);
+    let client = Running::start(&mut client);
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while fs::read_dir(pair.destination.path()).unwrap().count() == 0 {
+        assert!(Instant::now() < deadline, "nothing comes");
+        std::thread::yield_now();
+    }
+    destination.signal(rustix::process::Signal::TERM);
+    let started = Instant::now();
+    let outcome = destination.wait(LIMIT);
+    assert!(outcome.code() != 0 && started.elapsed() < Duration::from_secs(5), "{:?}: {outcome}", started.elapsed());
+    assert_ne!(client.wait(LIMIT).code(), 0);
+}
+
+#[test]
+fn a_source_finds_its_destination_by_an_address_of_the_sixth_version() {
+    let pair = Movers::new();
+    shell(pair.source.path(), "rm -rf lost+found");
+    let destination = pair.start_destination();
+    run(pair.source().env("DESTINATION_ADDRESS", "::1")).success();
+    destination.wait(LIMIT).success();
+    assert_same(pair.source.path(), pair.destination.path(), NO_XATTRS);
+}
+
+#[test]
+fn probes_from_an_address_do_not_lock_out_a_source_behind_it() {
+    let pair = Movers::new();
+    shell(pair.source.path(), "rm -rf lost+found");
+    let destination = pair.start_destination();
+    pair.wait_for_destination();
+    let connect = || TcpStream::connect(("127.0.0.1", pair.port())).unwrap();
+    // Some go at once, some say something else, some only stay.
+    for _ in 0..100 {
+        drop(connect());
+        let _refused = connect().write_all(b"GET / HTTP/1.0\r\n\r\n");
+    }
+    let staying: Vec<_> = (0..50).map(|_| connect()).collect();
+    // Wrong keys, too.
+    let other = TempDir::new().unwrap();
+    let key = other.path().join("key");
+    run(Command::new(peers::tool("ssh-keygen")).args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key)).success();
+    for _ in 0..5 {
+        let flags =
+            pair.ssh_flags().replace(&pair.keys.path().join("source").display().to_string(), key.to_str().unwrap());
+        let mut ssh = Command::new(peers::tool("ssh"));
+        run(ssh.args(flags.split(' ')).args(["-o", "BatchMode=yes", "root@127.0.0.1", "shutdown 1"])).exits(255);
+    }
+    run(&mut pair.source()).success();
+    // What listens to them has the destination's output open.
+    drop(staying);
+    destination.wait(LIMIT).success();
+    assert_same(pair.source.path(), pair.destination.path(), NO_XATTRS);
+}
+
+#[test]
+fn what_came_is_flushed_once_before_the_destination_ends_well() {
+    let pair = Movers::new();
+    let log = pair.tmp[0].path().join("calls");
+    let mover = pair.destination();
+    let mut destination = Command::new(peers::tool("strace"));
+    destination.args(["-f", "-qq", "--trace=syncfs,fsync,fdatasync,sync,exit_group", "-o"]).arg(&log);
+    destination.arg(mover.get_program()).args(mover.get_args());
+    let destination = Running::start(&mut destination);
+    let source = run(&mut pair.source()).success();
+    let destination = destination.wait(LIMIT).success();
+    let calls = fs::read_to_string(&log).unwrap();
+    let flushes: Vec<_> = calls.lines().filter(|line| line.contains("sync(") || line.contains("syncfs(")).collect();
+    assert_eq!(flushes.len(), 1, "{flushes:?}\n{source}\n{destination}");
+    assert!(flushes[0].contains("syncfs(") && flushes[0].ends_with(" = 0"), "{flushes:?}");
+    let process = flushes[0].split_whitespace().next().unwrap();
+    let own: Vec<_> = calls.lines().filter(|line| line.split_whitespace().next() == Some(process)).collect();
+    let at = |call: &str| own.iter().position(|line| line.contains(call));
+    assert!(at("syncfs(").is_some() && at("syncfs(") < at("exit_group(0)"), "{own:#?}");
 }
 
 /// Both ends of a volume that is pushed; the source is given these variables.

@@ -168,7 +168,7 @@ fn permissions_that_are_not_taken_over_stay_as_they_are() {
                 shell(source.path(), &files.replace("$0", "new"));
                 shell(
                     source.path(),
-                    "chmod 0644 0600; chmod 0600 0755; mkdir -m 0700 d; echo new > fresh; chmod 6777 fresh",
+                    "chmod 0644 0600; chmod 0600 0755; mkdir -m 0700 d; mkdir r r/r; echo > r/f; chmod 0511 r; chmod 0266 r/r; echo new > fresh; chmod 6777 fresh",
                 );
                 shell(
                     destination.path(),
@@ -242,6 +242,56 @@ fn filtered() -> (TempDir, TempDir) {
         "mkdir -p gone/sub gone/cache; touch gone/x.o gone/sub/f gone/cache/f a/extra.o a/extra top.tmp save/other",
     );
     (source, destination)
+}
+
+#[test]
+fn long_attributes_that_several_files_share_arrive() {
+    let remote = Shell::local();
+    let changes = [
+        "rm -rf -- *",
+        "rm 1 2",
+        "setfattr -x user.long 2; rm 3",
+        "setfattr -x user.long d; rm -r 1 d/4",
+        "setfattr -n user.long -v other 1; setfattr -n user.long -v other 2 d d/4",
+        "echo >> 1; setfattr -n user.more -v x 2; rm 3",
+        "setfattr -n user.long -v 0x$(printf %0200d 7) 1 3; rm d/4",
+    ];
+    for pair in PAIRS {
+        for change in changes {
+            for options in ["-aX", "-aX --inplace", "-aX --delete"] {
+                let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+                shell(
+                    source.path(),
+                    "mkdir d e; for f in 1 2 3 d/4; do echo $f > $f; setfattr -n user.long -v $(printf %0900d 1) $f; done
+                     setfattr -n user.long -v $(printf %0900d 1) d; setfattr -n user.long -v $(printf %0900d 2) e
+                     setfattr -n user.other -v $(printf %050d 3) 2 d; find . -exec touch -d @1000000000 {} +",
+                );
+                let from = contents(source.path());
+                transfer(&remote, stock(pair), options, &from, destination.path()).success();
+                shell(destination.path(), change);
+                transfer(&remote, pair, options, &from, destination.path()).success();
+                assert_same(source.path(), destination.path(), Ignore::default());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_would_stand_in_the_way_is_told_by_a_dry_run() {
+    let remote = Shell::local();
+    for pair in PAIRS {
+        for options in ["-ain", "-ain --force", "-ain --delete", "-ai", "-ain --ignore-existing"] {
+            let run = |pair: Pair| {
+                let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+                shell(source.path(), "echo x > f; ln -s x l; mkfifo p; echo x > empty");
+                shell(destination.path(), "mkdir -p f/d l p/d empty; echo > l/x");
+                transfer(&remote, pair, options, &contents(source.path()), destination.path())
+            };
+            let (expected, found) = (run(stock(pair)), run(pair));
+            assert_eq!(found.code(), expected.code(), "{pair:?} {options}: {found}\n{expected}");
+            assert_eq!(sorted(&found), sorted(&expected), "{pair:?} {options}");
+        }
+    }
 }
 
 #[test]

@@ -26,7 +26,8 @@ const TELLING: &str = "What is told";
 /// mover-rsync runs there.
 ///
 /// `mover-rsync push DIRECTORY HOST:DIRECTORY` and `mover-rsync pull HOST:DIRECTORY DIRECTORY` bring a whole volume: what
-/// the first directory holds, with -aAXHSx --delete.
+/// the first directory holds, with -aAXHSx --delete. `mover-rsync serve DIRECTORY` is the other end of both, and of rsync, where no
+/// sshd is to be configured (`mover-rsync serve --help`).
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "mover-rsync", version, disable_help_flag = true, args_override_self = true)]
 pub struct Cli {
@@ -423,6 +424,12 @@ impl Cli {
 
     /// The options of the transfer.
     pub fn options(&self) -> Result<Options, ArgsError> {
+        let whens = [self.delete_before, self.delete_during, self.delete_delay, self.delete_after];
+        if whens.into_iter().filter(|when| *when).count() > 1 {
+            return Err(ArgsError::Usage(
+                "only one of --delete-before, -during, -delay and -after can be meant".into(),
+            ));
+        }
         let all = self.archive;
         let recursive = self.recursive || (all && self.files_from.is_none());
         let compression = match self.compress_choice.as_deref() {
@@ -879,6 +886,7 @@ mod tests {
     #[test]
     fn wrong_names_are_refused() {
         assert!(cli("m --compress-choice=zip s h:d").options().is_err());
+        assert!(cli("m --delete-after --delete-before s h:d").options().is_err());
         assert!(cli("m --checksum-choice=md4 s h:d").options().is_err());
         assert!(!cli("m --compress-choice=none -z s h:d").options().unwrap().compress);
     }

@@ -134,10 +134,15 @@ pub(super) fn all_long(context: &Context, entry: &Entry) -> Vec<usize> {
     if !context.terms.options.xattrs || entry.kind() == Kind::Symlink {
         return Vec::new();
     }
+    entry.xattrs.as_ref().map_or_else(Vec::new, |xattrs| long(context, xattrs))
+}
+
+/// Numbers of the long values of a set.
+pub(super) fn long(context: &Context, xattrs: &Xattrs) -> Vec<usize> {
     let long = |(at, xattr): (usize, &crate::wire::xattr::Xattr)| {
         (matches!(xattr.value, Value::Digest(..)) && ours(context, &xattr.name)).then_some(at + 1)
     };
-    entry.xattrs.iter().flat_map(|xattrs| xattrs.0.iter().enumerate().filter_map(long)).collect()
+    xattrs.0.iter().enumerate().filter_map(long).collect()
 }
 
 fn acls_differ(inode: &Inode, entry: &Entry) -> io::Result<bool> {
@@ -362,7 +367,9 @@ pub(super) fn finish_directory(
     if stat.kind() != Kind::Directory {
         return Ok(());
     }
-    if let Some(mode) = mode.filter(|mode| !context.root && stat.mode & 0o7777 != *mode) {
+    // What the directory above hands down (setgid) stays where modes are not preserved.
+    let handed_down = if context.terms.options.perms { 0 } else { stat.mode & 0o7000 };
+    if let Some(mode) = mode.map(|mode| mode | handed_down).filter(|mode| stat.mode & 0o7777 != *mode) {
         Inode::at(dir, name)?.chmod(mode)?;
     }
     match mtime {

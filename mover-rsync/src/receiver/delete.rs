@@ -115,6 +115,9 @@ impl<W: Write> Generator<'_, W> {
             let empty = !may_empty || self.with_deleter(|deleter| deleter.empty(&surplus));
             self.dirs.forget(path);
             match empty {
+                true if dry_run && !may_empty => dir.enter(name).and_then(|room| {
+                    if room.holds_only(b"")? { Ok(true) } else { Err(io::ErrorKind::DirectoryNotEmpty.into()) }
+                }),
                 true if dry_run => Ok(true),
                 true => dir.remove_dir(name),
                 false => Err(io::Error::other("it could not be emptied")),

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use volsync_common::dest::Directory;
 use volsync_common::meta::Inode;
@@ -10,7 +11,7 @@ use volsync_common::walk::{Kind, Stat};
 
 use super::asked::Request;
 use super::attributes::{
-    Differences, NewXattrs, Times, all_long, apply, differences, finish_directory, keeps_time, wanted_mode,
+    Differences, NewXattrs, Times, all_long, apply, differences, finish_directory, keeps_time, long, wanted_mode,
 };
 use super::delete::children_of;
 use super::generator::Generator;
@@ -161,6 +162,8 @@ impl<W: Write> Generator<'_, W> {
                         self.context.asked.insert(ndx, Request::Attributes);
                         self.pend(ndx);
                     }
+                    let request =
+                        if flags & ItemFlags::XATTR == 0 { request } else { self.request_for(entry, request) };
                     self.report(ndx, &Item::plain(flags), &request)?;
                 }
                 Ok(true)
@@ -177,7 +180,11 @@ impl<W: Write> Generator<'_, W> {
         if self.would_be_new(path) {
             return Ok(Some((ItemFlags::NEW | ItemFlags::LOCAL, Vec::new())));
         }
-        let (parent, name) = self.dirs.parent(path)?;
+        let (parent, name) = match self.dirs.parent(path) {
+            // What is in a directory that does not exist does not exist either.
+            Err(error) if context.terms.options.existing && is_missing(&error) => return Ok(None),
+            parent => parent?,
+        };
         let mut stat = parent.stat(name)?;
         if let Some(found) = stat.filter(|stat| stat.kind() != Kind::Directory) {
             if context.terms.options.ignore_existing || !self.make_room(&parent, path, found) {
@@ -193,6 +200,9 @@ impl<W: Write> Generator<'_, W> {
             }
             let mode = wanted_mode(&context, entry, true).unwrap_or(0o777);
             parent.make_dir(name, mode | 0o700)?;
+            if mode & 0o700 != 0o700 {
+                self.made.insert(path.to_vec(), mode);
+            }
             self.changed = true;
             let request = all_long(&context, entry);
             self.apply(&parent, name, entry, path, Times::Later, &request)?;
@@ -345,6 +355,7 @@ impl<W: Write> Generator<'_, W> {
             self.context.asked.insert(ndx, Request::Attributes);
             self.pend(ndx);
         }
+        let request = if flags & ItemFlags::XATTR == 0 { request } else { self.request_for(entry, request) };
         self.report(ndx, &Item::plain(flags), &request)?;
         Ok(Went::There)
     }
@@ -386,6 +397,7 @@ impl<W: Write> Generator<'_, W> {
         if !again {
             self.pend(ndx);
         }
+        let request = if flags & ItemFlags::XATTR == 0 { request } else { self.request_for(entry, request) };
         self.report(ndx, &Item::plain(flags), &request)?;
         head.write(self.out.data());
         if let Some((file, _)) = old {
@@ -441,6 +453,20 @@ impl<W: Write> Generator<'_, W> {
         }
     }
 
+    /// What is asked for where these values are needed, together with an item that tells of attributes. Files with equal
+    /// attributes share a set, and a stock sender answers once for each: when it is first told of, everything in it is asked
+    /// for, and kept.
+    fn request_for(&mut self, entry: &Entry, needed: Vec<usize>) -> Vec<usize> {
+        let context = self.context.clone();
+        if context.terms.agreed.native() || !context.terms.options.xattrs || context.terms.options.dry_run {
+            return needed;
+        }
+        match &entry.xattrs {
+            Some(set) if self.told_sets.insert(Arc::as_ptr(set).addr()) => long(&context, set),
+            _ => Vec::new(),
+        }
+    }
+
     /// Tells the sender what happens to an item, if anything does.
     pub(super) fn report(&mut self, ndx: u32, item: &Item, request: &[usize]) -> Result<(), Fatal> {
         let significant = !(ItemFlags::LOCAL | ItemFlags::NAME_FOLLOWS | ItemFlags::BASIS_FOLLOWS);
@@ -465,7 +491,9 @@ impl<W: Write> Generator<'_, W> {
         let context = self.context.clone();
         for dir in std::mem::take(&mut self.tree).into_iter().rev().filter(|dir| dir.there) {
             let mtime = keeps_time(&context, &dir.entry).then_some(dir.entry.mtime);
-            let mode = context.terms.options.perms.then_some(dir.entry.mode & 0o7777);
+            // Root needs no rights while it works.
+            let mode = (context.terms.options.perms && !context.root).then_some(dir.entry.mode & 0o7777);
+            let mode = mode.or_else(|| self.made.get(&dir.path).copied());
             let done = self
                 .dirs
                 .parent(&dir.path)
@@ -475,6 +503,11 @@ impl<W: Write> Generator<'_, W> {
             }
         }
     }
+}
+
+/// Whether there is nothing, or something else than a directory on the way.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 pub(super) fn active(list: &FileList) -> impl Iterator<Item = &Entry> {

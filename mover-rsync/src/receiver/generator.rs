@@ -4,7 +4,7 @@
 //! are finished (without segments: once after the last request), once after second tries, once for delayed updates,
 //! since protocol 31 once for late deletions, and once at the very end; the sender answers each but the last.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
@@ -91,6 +91,10 @@ pub(super) struct Generator<'a, W: Write> {
     pub(super) deleted: Deleted,
     /// To be deleted at the end.
     pub(super) later: Vec<Surplus>,
+    /// Sets of attributes that a stock sender was told of, by their addresses: the decoder of the list keeps them.
+    pub(super) told_sets: HashSet<usize>,
+    /// Directories that were made and will be less accessible than while they are filled: their modes.
+    pub(super) made: HashMap<Vec<u8>, u32>,
     /// Something was changed, so that directories' times must be set at the end.
     pub(super) changed: bool,
     pub(super) stopped: bool,
@@ -117,6 +121,8 @@ impl<'a, W: Write> Generator<'a, W> {
             groups: Groups::default(),
             deleted: Deleted::default(),
             later: Vec::new(),
+            told_sets: HashSet::new(),
+            made: HashMap::new(),
             changed: false,
             stopped: false,
         }

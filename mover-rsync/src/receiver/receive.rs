@@ -1,5 +1,6 @@
 //! The receiver's thread: reads everything that the sender says, and writes files.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use crate::wire::ndx::{Ndx, NdxState};
 use crate::wire::stats::{Deleted, Totals};
 use crate::wire::sums::SumHead;
 use crate::wire::token::{Token, TokenReader};
-use crate::wire::xattr::{self, Xattrs};
+use crate::wire::xattr::{self, Value, Xattrs};
 use crate::wire::{Input, WireError};
 
 /// Where the generator hears what happened.
@@ -50,9 +51,48 @@ pub(super) struct Receiver<R> {
     lists: Lists,
     /// What is counted on the way.
     outcome: Outcome,
+    /// Values of attributes that came.
+    known: Known,
     /// Where the user sees how far it is.
     progress: Option<&'static Progress>,
     buffers: Buffers,
+}
+
+/// Long values of sets that several files may share: a stock sender sends them once. By the addresses of the sets, which the
+/// decoder of the list keeps.
+#[derive(Default)]
+struct Known {
+    sets: HashMap<usize, Xattrs>,
+    bytes: usize,
+}
+
+/// Bytes of values that are kept although no other file is known to have them. Others are needed if one comes later.
+const UNSHARED_MAX: usize = 64 << 20;
+
+/// So many hold a set that one file has: the decoder, the list, and who looks at it.
+const ALONE: usize = 4;
+
+impl Known {
+    /// What came for a set, with what came for it before.
+    fn complete(&mut self, set: &Arc<Xattrs>, mut answered: Xattrs) -> Xattrs {
+        let key = Arc::as_ptr(set).addr();
+        if let Some(known) = self.sets.get(&key) {
+            for (xattr, known) in answered.0.iter_mut().zip(&known.0) {
+                if matches!(xattr.value, Value::Digest(..)) {
+                    xattr.value = known.value.clone();
+                }
+            }
+            return answered;
+        }
+        let came = answered.0.iter().zip(&set.0).filter(|(xattr, told)| xattr.value != told.value);
+        let bytes =
+            came.map(|(xattr, _)| if let Value::Full(value) = &xattr.value { value.len() } else { 0 }).sum::<usize>();
+        if bytes > 0 && (Arc::strong_count(set) > ALONE || self.bytes + bytes <= UNSHARED_MAX) {
+            self.bytes += bytes;
+            self.sets.insert(key, answered.clone());
+        }
+        answered
+    }
 }
 
 /// Kept from file to file.
@@ -113,6 +153,7 @@ impl<R: Read> Receiver<R> {
             dirs: Directories::new(context.dest.clone()),
             lists,
             outcome: Outcome::default(),
+            known: Known::default(),
             progress: context.terms.screen.as_ref().and_then(|screen| screen.progress),
             buffers: Buffers::default(),
             context,
@@ -274,7 +315,8 @@ impl<R: Read> Receiver<R> {
             None => self.lists.directory_of(ndx).and_then(|dir| dir.entry.xattrs.clone()),
         };
         let set = set.unwrap_or_default();
-        Ok(Some(xattr::read_answer(&set, &mut self.input)?))
+        let answered = xattr::read_answer(&set, &mut self.input)?;
+        Ok(Some(if self.context.terms.agreed.native() { answered } else { self.known.complete(&set, answered) }))
     }
 
     fn set_attributes(&mut self, ndx: u32, found: Option<&(Arc<FileList>, Entry)>, xattrs: Option<&Xattrs>) {
