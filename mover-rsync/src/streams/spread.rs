@@ -83,8 +83,11 @@ impl Spread {
         Some((brought, message))
     }
 
-    /// Uses streams, after the message about them was written.
+    /// Uses streams, after the message about them was written. It must not go over one of them: if that broke, the other side
+    /// would wait for it without knowing that the stream mattered.
     pub(crate) fn begin(&mut self, brought: Vec<Stream>) -> io::Result<()> {
+        let waits = |state: &mut State| !state.queue.is_empty() && state.broken.is_none();
+        drop(self.shared.room.wait_while(self.shared.lock(), waits).unwrap_or_else(PoisonError::into_inner));
         let first =
             self.first.take().map(|to| Ok(Stream { number: 0, from: to.try_clone()?, to, held: Held::Nothing }));
         for stream in first.into_iter().chain(brought.into_iter().map(io::Result::Ok)) {
