@@ -14,7 +14,8 @@ use volsync_common::report::Title;
 
 use crate::accounts::Accounts;
 use crate::args::ArgsError;
-use crate::args::client::{Cli, Direction, Summary, read, server_args};
+use crate::args::ask::server_args;
+use crate::args::client::{Cli, Direction, Summary, read};
 use crate::daemon::client::{self as daemon, Guest};
 use crate::daemon::password::Password;
 use crate::directories::named;

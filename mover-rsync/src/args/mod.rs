@@ -1,5 +1,6 @@
 //! Command lines: what a remote shell hands to a server, and what users type.
 
+pub mod ask;
 pub mod client;
 pub mod server;
 
