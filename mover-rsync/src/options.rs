@@ -45,6 +45,8 @@ pub struct Beyond {
     pub volume: bool,
     /// With it, also `security.capability`, which makes programs privileged.
     pub capabilities: bool,
+    /// Directories in which something is deleted keep their times, in a session that copies none.
+    pub directory_times: bool,
 }
 
 /// The filter rule that leaves `lost+found` alone.
@@ -181,7 +183,9 @@ impl Options {
     pub fn takes_xattr(&self, name: &[u8], root: bool) -> bool {
         let users = name.starts_with(b"user.") && !name.starts_with(b"user.rsync.%");
         match self.beyond {
-            Beyond { volume: true, capabilities } => users || (capabilities && root && name == b"security.capability"),
+            Beyond { volume: true, capabilities, .. } => {
+                users || (capabilities && root && name == b"security.capability")
+            }
             // Rules take the place of what is the rule.
             _ if let Some(rules) = &self.attribute_rules => {
                 !(name.starts_with(b"system.") || name.starts_with(b"user.rsync.%") || rules.excludes(name))
@@ -242,7 +246,7 @@ mod tests {
             "trusted.overlay.opaque",
         ];
         let taken = |volume, capabilities, root| {
-            let options = Options::default().going(Beyond { volume, capabilities });
+            let options = Options::default().going(Beyond { volume, capabilities, ..Beyond::default() });
             all.into_iter().filter(|name| options.takes_xattr(name.as_bytes(), root)).collect::<Vec<_>>()
         };
         let stock = ["user.a", "security.capability", "security.selinux", "security.ima", "trusted.overlay.opaque"];

@@ -178,8 +178,10 @@ fn prepare(
     let mut options = args.options.clone();
     let mut rules = if args.sender || options.deletes() { filter::read(input)? } else { Vec::new() };
     let beyond = native::beyond(&args.capabilities);
-    if agreed.native() && beyond.volume {
-        rules.push(LEAVE_LOST_AND_FOUND.to_vec());
+    if agreed.native() {
+        if beyond.volume {
+            rules.push(LEAVE_LOST_AND_FOUND.to_vec());
+        }
         options = options.going(beyond);
     }
     let mut filter = Filter::new(&rules, options.delete_excluded)?;

@@ -239,7 +239,7 @@ fn between_ours_attributes_of_users_travel_and_only_the_roots_lost_and_found_sta
     );
     shell(
         pair.destination.path(),
-        "mkdir -p lost+found sub/lost+found; touch lost+found/there sub/lost+found/old surplus",
+        "mkdir -p lost+found sub/lost+found; touch lost+found/there sub/lost+found/old surplus; touch -d @7 sub/lost+found",
     );
     let push = |wishes: &[(&str, &str)]| {
         let destination = pair.start_destination();
@@ -254,6 +254,8 @@ fn between_ours_attributes_of_users_travel_and_only_the_roots_lost_and_found_sta
     assert!(attributes(&at("file")).contains("user.x=\"1\"") && attributes(&at("sub")).contains("user.y=\"3\""));
     assert!(!attributes(&at("file")).contains("trusted") && !attributes(&at("tool")).contains("security"));
     assert!(!attributes(&at(".")).contains("user.root"), "the root keeps its own");
+    let modified = |dir: &Path| dir.join("sub/lost+found").metadata().unwrap().modified().unwrap();
+    assert_eq!(modified(pair.destination.path()), modified(pair.source.path()), "also where something was deleted");
     let again = push(&[]);
     assert!(list_sizes(&again)[0] < 100, "{again}");
     push(&[("VOLSYNC_FILE_CAPABILITIES", "1")]);

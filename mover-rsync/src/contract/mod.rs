@@ -74,7 +74,7 @@ impl Wishes {
 
     /// What is asked of a destination that is ours.
     fn beyond(self) -> Beyond {
-        Beyond { volume: true, capabilities: self.file_capabilities }
+        Beyond { volume: true, capabilities: self.file_capabilities, ..Beyond::default() }
     }
 }
 

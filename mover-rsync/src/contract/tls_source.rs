@@ -192,6 +192,8 @@ impl Source<'_> {
     fn delete(&self, data: &str) -> u8 {
         match cli(&DELETES, data, &self.place("data")) {
             Ok(mut cli) => {
+                // The first pass has set the times; this one is told of none.
+                cli.beyond = Beyond { directory_times: true, ..Beyond::default() };
                 cli.spares_lost_and_found = true;
                 self.session(&cli, "data").code
             }

@@ -50,19 +50,28 @@ pub(crate) fn marked(letters: &[u8]) -> Option<u8> {
 
 const VOLUME: u8 = 1;
 const CAPABILITIES: u8 = 2;
+const DIRECTORY_TIMES: u8 = 4;
 
 /// What a client of ours wants beyond rsync.
 pub(crate) fn beyond(letters: &[u8]) -> Beyond {
     let bits = number(letters, 2).unwrap_or(0);
-    Beyond { volume: bits & VOLUME != 0, capabilities: bits & CAPABILITIES != 0 }
+    Beyond {
+        volume: bits & VOLUME != 0,
+        capabilities: bits & CAPABILITIES != 0,
+        directory_times: bits & DIRECTORY_TIMES != 0,
+    }
 }
 
 /// The letters of a client that wants this.
 pub(crate) fn with_beyond(letters: &str, beyond: Beyond) -> String {
-    match (beyond.volume, beyond.capabilities) {
-        (false, _) => letters.to_owned(),
-        (true, false) => format!("{letters}_{VOLUME}"),
-        (true, true) => format!("{letters}_{}", VOLUME | CAPABILITIES),
+    let bits = [
+        (beyond.volume, VOLUME),
+        (beyond.volume && beyond.capabilities, CAPABILITIES),
+        (beyond.directory_times, DIRECTORY_TIMES),
+    ];
+    match bits.iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, bit)| all | bit) {
+        0 => letters.to_owned(),
+        bits => format!("{letters}_{bits}"),
     }
 }
 
@@ -95,8 +104,13 @@ mod tests {
 
     #[test]
     fn what_is_wanted_beyond_stands_behind_the_version() {
-        for (volume, capabilities, letters) in [(false, false, "x_3"), (true, false, "x_3_1"), (true, true, "x_3_3")] {
-            let wanted = Beyond { volume, capabilities };
+        for (volume, capabilities, directory_times, letters) in [
+            (false, false, false, "x_3"),
+            (true, false, false, "x_3_1"),
+            (true, true, false, "x_3_3"),
+            (false, false, true, "x_3_4"),
+        ] {
+            let wanted = Beyond { volume, capabilities, directory_times };
             assert_eq!(with_beyond("x_3", wanted), letters);
             assert_eq!((beyond(letters.as_bytes()), marked(letters.as_bytes())), (wanted, Some(3)));
         }

@@ -79,7 +79,8 @@ impl Context {
     /// Whether a failure to set or to make something is none of the transfer.
     pub(super) fn lets_pass(&self, error: &io::Error) -> bool {
         let refused = |errno| [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP].contains(&errno);
-        self.terms.options.beyond.volume && Errno::from_io_error(error).is_some_and(refused)
+        let beyond = self.terms.options.beyond;
+        (beyond.volume || beyond.directory_times) && Errno::from_io_error(error).is_some_and(refused)
     }
 
     /// An owner or group that we do not even try to give.

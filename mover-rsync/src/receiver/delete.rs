@@ -33,12 +33,27 @@ impl<W: Write> Generator<'_, W> {
         context.rules.check()?;
         match found {
             Ok(found) if options.delete == Delete::Delay => self.later.extend(found),
-            Ok(found) => self.delete(&found)?,
+            Ok(found) => self.delete_from(&path, &found)?,
             // It would be new.
             Err(_) if context.terms.options.dry_run => {}
             Err(error) => {
                 context.problem(format_args!("cannot read {} for deletions: {error}", Shown(&path)));
             }
+        }
+        Ok(())
+    }
+
+    /// Deletes what was found in a directory, which keeps its time where that is wanted.
+    fn delete_from(&mut self, path: &[u8], found: &[Surplus]) -> Result<(), Fatal> {
+        let Options { beyond, dry_run, .. } = self.context.terms.options;
+        if !beyond.directory_times || dry_run || found.is_empty() {
+            return self.delete(found);
+        }
+        let before = self.dirs.open(path).and_then(|dir| Ok((dir.stat(b".")?, dir)));
+        self.delete(found)?;
+        let kept = before.and_then(|(stat, dir)| stat.map_or(Ok(()), |stat| dir.set_times(b".", stat.mtime)));
+        if let Err(error) = kept {
+            self.context.unset("times", path, &error);
         }
         Ok(())
     }
