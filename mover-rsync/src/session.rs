@@ -35,6 +35,8 @@ pub struct Agreed {
     pub compression: Compression,
     /// Seed of block sums.
     pub seed: i32,
+    /// Packed literal bytes may go as they are.
+    pub stores: bool,
     /// Where further streams of the session meet, if the server has such a place.
     pub meeting: Option<Token>,
 }
@@ -177,6 +179,7 @@ pub fn refuse(protocol: i32, fatal: &Fatal, out: &mut Mux<impl Write>) {
         list_sum: SumKind::Md5,
         compression: Compression::None,
         seed: 0,
+        stores: false,
         meeting: None,
     };
     let data = out.data();
@@ -220,7 +223,7 @@ pub fn serve(
     }
     let protocol = start.hear(input)?;
     let agreed = agree(options, protocol, compat, Side::Server, input)?;
-    Ok(Agreed { seed, meeting, ..agreed })
+    Ok(Agreed { seed, meeting, stores: version >= Some(native::STORES), ..agreed })
 }
 
 /// Begins as a client.
@@ -247,7 +250,7 @@ pub fn begin(
         return Err(WireError::bad("a native session that was not offered").into());
     }
     let meeting = if version >= Some(native::STREAMS) { Token::read(input)? } else { None };
-    Ok(Agreed { seed, meeting, ..agreed })
+    Ok(Agreed { seed, meeting, stores: version >= Some(native::STORES), ..agreed })
 }
 
 fn offer(options: &Options, compat: Compat, out: &mut Vec<u8>) {
@@ -291,5 +294,5 @@ fn agree(
         None if negotiated => handshake::agree_compression(side, input)?,
         None => Compression::Zlib,
     };
-    Ok(Agreed { protocol, compat, sum, list_sum, compression, seed: 0, meeting: None })
+    Ok(Agreed { protocol, compat, sum, list_sum, compression, seed: 0, stores: false, meeting: None })
 }

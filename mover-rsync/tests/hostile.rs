@@ -49,6 +49,7 @@ fn terms() -> Terms {
         list_sum: SumKind::Xxh128,
         compression: Compression::None,
         seed: 1,
+        stores: false,
         meeting: None,
     };
     let screen = Screen::default();

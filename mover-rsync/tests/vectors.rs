@@ -631,6 +631,7 @@ fn received(replay: &Arc<Replay>, destination: &Path) {
             list_sum,
             compression: agreed.compression,
             seed: agreed.seed,
+            stores: false,
             meeting: None,
         },
         filter: Filter::default(),

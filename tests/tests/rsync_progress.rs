@@ -16,9 +16,13 @@ fn volumes() -> (TempDir, TempDir) {
     let (source, destination) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let files =
         "mkdir -p d/e same; head -c 3000000 /dev/zero > big; echo 1 > d/a; echo 22 > d/e/b; echo 3 > same/c; : > empty
-                 ln -s big link; ln d/a hard; touch -d @1000000000 same/c; chmod 644 d/a big";
+                 ln -s big link; ln d/a hard; chmod 644 d/a big; find . -exec touch -h -d @1000000000 {} +";
     shell(source.path(), files);
-    shell(destination.path(), "mkdir -p same gone; echo 3 > same/c; echo > gone/x; touch -d @1000000000 same/c");
+    shell(
+        destination.path(),
+        "mkdir -p same gone; echo 3 > same/c; echo > gone/x; find . -exec touch -d @900000000 {} +
+         touch -d @1000000000 same/c",
+    );
     (source, destination)
 }
 

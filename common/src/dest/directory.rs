@@ -162,8 +162,13 @@ impl Directory {
 
     /// Begins a regular file that will be called `name`, readable for the owner alone.
     pub fn create(&self, name: &[u8]) -> io::Result<Staged> {
+        self.create_with(name, 0o600)
+    }
+
+    /// The same with these permission bits, as far as the process' umask leaves them.
+    pub fn create_with(&self, name: &[u8], mode: u32) -> io::Result<Staged> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = |temp: &[u8]| rustix::fs::openat(&*self.0, temp, flags, Mode::from_raw_mode(0o600));
+        let made = |temp: &[u8]| rustix::fs::openat(&*self.0, temp, flags, Mode::from_raw_mode(mode & 0o777));
         let (fd, mut staged) = self.stage(name, made)?;
         staged.file = Some(File::from(fd));
         Ok(staged)

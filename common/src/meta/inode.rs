@@ -31,10 +31,10 @@ pub struct Acls {
     pub default: Option<Acl>,
 }
 
-/// A regular file or a directory.
+/// A regular file or a directory, by a descriptor that is its own or a borrowed one.
 #[derive(Debug)]
-pub struct Inode {
-    fd: OwnedFd,
+pub struct Inode<F = OwnedFd> {
+    fd: F,
     stat: Stat,
     /// `/proc/self/fd/N`; `None` when `fd` is open for reading itself.
     by_proc: Option<String>,
@@ -66,18 +66,20 @@ impl Inode {
         Ok(Self { fd, stat, by_proc })
     }
 
-    /// Takes what is open for reading or writing.
-    pub fn of(fd: OwnedFd) -> io::Result<Self> {
-        let stat = Stat::of(&fd)?;
-        Ok(Self { fd, stat, by_proc: None })
-    }
-
     fn for_reading(self, root: &Root, path: Option<&RelPath>) -> io::Result<Self> {
         let fd = root.open_at(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty())?;
         let stat = Stat::of(&fd)?;
         if !stat.same_inode(&self.stat) {
             return Err(io::Error::other("it was replaced while it was looked at"));
         }
+        Ok(Self { fd, stat, by_proc: None })
+    }
+}
+
+impl<F: AsFd> Inode<F> {
+    /// Takes what is open for reading or writing.
+    pub fn of(fd: F) -> io::Result<Self> {
+        let stat = Stat::of(&fd)?;
         Ok(Self { fd, stat, by_proc: None })
     }
 

@@ -31,10 +31,13 @@ pub(crate) use talk::{Comparison, LOST_AND_FOUND, receive, send};
 pub use wire::fuzz;
 
 /// The version of all this; the lower one of both sides counts.
-pub(crate) const VERSION: u8 = 4;
+pub(crate) const VERSION: u8 = 5;
 
 /// The first one whose servers say where further streams of a session meet.
 pub(crate) const STREAMS: u8 = 4;
+
+/// The first one whose literal bytes may stand among packed ones as they are.
+pub(crate) const STORES: u8 = 5;
 
 /// The oldest that is spoken. With an older end nothing is native.
 pub(crate) const OLDEST: u8 = 3;

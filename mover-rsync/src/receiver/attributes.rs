@@ -3,6 +3,7 @@
 //! Order: owner (clears special bits), extended attributes, access lists, mode, times.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 use volsync_common::dest::Directory;
@@ -63,6 +64,17 @@ pub(super) fn wanted_mode(context: &Context, entry: &Entry, fresh: bool) -> Opti
         return Some(entry.mode & 0o7777);
     }
     fresh.then_some(entry.mode & 0o777 & !context.umask)
+}
+
+/// The permission bits that a new file may be made with, so that they need not be set: those that it gets in the end, if
+/// nobody is let in sooner by them. Its group may be another one at first, the directory's: it must be let in as all are.
+pub(super) fn born_mode(context: &Context, entry: &Entry) -> u32 {
+    const ALONE: u32 = 0o600;
+    let mode = wanted_mode(context, entry, true).unwrap_or(ALONE);
+    let (uid, gid) = wanted_owner(context, entry);
+    let own = uid.is_none_or(|uid| uid == context.user.0) && gid.is_none_or(|gid| gid == context.user.1);
+    let alike = mode & 0o7022 == 0 && mode >> 3 & 7 & !mode == 0;
+    if context.terms.options.perms && own && alike && entry.acl.is_none() { mode | ALONE } else { ALONE }
 }
 
 impl Context {
@@ -213,7 +225,7 @@ pub(super) struct NewXattrs<'a> {
 /// rest is set.
 pub(super) fn apply(
     context: &Context,
-    inode: &mut Inode,
+    inode: &mut Inode<impl AsFd>,
     entry: &Entry,
     path: &[u8],
     xattrs: Option<NewXattrs<'_>>,
@@ -247,7 +259,7 @@ pub(super) fn apply(
     }
 }
 
-fn own(context: &Context, inode: &mut Inode, entry: &Entry) -> io::Result<()> {
+fn own(context: &Context, inode: &mut Inode<impl AsFd>, entry: &Entry) -> io::Result<()> {
     let stat = *inode.stat();
     let (uid, gid) = wanted_owner(context, entry);
     context.kept_owner(entry, (uid, gid), &stat);
@@ -259,7 +271,7 @@ fn own(context: &Context, inode: &mut Inode, entry: &Entry) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn give_xattrs(context: &Context, inode: &Inode, new: NewXattrs<'_>) -> io::Result<()> {
+pub(super) fn give_xattrs(context: &Context, inode: &Inode<impl AsFd>, new: NewXattrs<'_>) -> io::Result<()> {
     if !context.terms.options.xattrs {
         return Ok(());
     }
@@ -286,7 +298,7 @@ pub(super) fn give_xattrs(context: &Context, inode: &Inode, new: NewXattrs<'_>) 
     Ok(())
 }
 
-fn give_acls(context: &Context, inode: &mut Inode, entry: &Entry) -> io::Result<()> {
+fn give_acls(context: &Context, inode: &mut Inode<impl AsFd>, entry: &Entry) -> io::Result<()> {
     if !context.terms.options.acls {
         return Ok(());
     }
@@ -312,7 +324,7 @@ fn give_acls(context: &Context, inode: &mut Inode, entry: &Entry) -> io::Result<
     inode.refresh()
 }
 
-fn give_mode(context: &Context, inode: &mut Inode, entry: &Entry, mode: u32) -> io::Result<()> {
+fn give_mode(context: &Context, inode: &mut Inode<impl AsFd>, entry: &Entry, mode: u32) -> io::Result<()> {
     // Without being root we must be able to work in our directories; the end sets what is wanted.
     let mode = if entry.is_dir() && !context.root { mode | 0o700 } else { mode };
     if inode.stat().mode & 0o7777 != mode {
@@ -322,7 +334,7 @@ fn give_mode(context: &Context, inode: &mut Inode, entry: &Entry, mode: u32) -> 
     Ok(())
 }
 
-fn give_times(context: &Context, inode: &Inode, entry: &Entry, times: Times) -> io::Result<()> {
+fn give_times(context: &Context, inode: &Inode<impl AsFd>, entry: &Entry, times: Times) -> io::Result<()> {
     let differ = inode.stat().mtime.secs != entry.mtime.secs;
     if !keeps_time(context, entry) || times == Times::Later || (times == Times::IfDifferent && !differ) {
         return Ok(());

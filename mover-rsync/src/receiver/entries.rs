@@ -200,6 +200,7 @@ impl<W: Write> Generator<'_, W> {
             }
             let mode = wanted_mode(&context, entry, true).unwrap_or(0o777);
             parent.make_dir(name, mode | 0o700)?;
+            self.newest = Some(path.to_vec());
             if mode & 0o700 != 0o700 {
                 self.made.insert(path.to_vec(), mode);
             }
@@ -289,7 +290,12 @@ impl<W: Write> Generator<'_, W> {
             self.report(ndx, &Item::plain(ItemFlags::TRANSFER | ItemFlags::NEW), &[])?;
             return Ok(Went::There);
         }
-        let looked = self.dirs.parent(path).and_then(|(dir, name)| Ok((dir.stat(name)?, dir, name)));
+        // There is nothing yet in a directory that was just made.
+        let empty = self.newest.as_deref() == Some(split(path).0);
+        let looked = self.dirs.parent(path).and_then(|(dir, name)| {
+            let stat = if empty { None } else { dir.stat(name)? };
+            Ok((stat, dir, name))
+        });
         let (mut stat, dir, name) = match looked {
             Ok(looked) => looked,
             Err(error) => return Ok(self.failed("cannot look at", path, &error)),

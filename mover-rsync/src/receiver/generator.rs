@@ -76,6 +76,9 @@ pub(super) struct Generator<'a, W: Write> {
     said: (u64, Instant),
     pub(super) ndx: NdxState,
     pub(super) dirs: Directories,
+    /// The directory that was made last. Files of a directory stand before the directories in it: what it gets comes right
+    /// behind it.
+    pub(super) newest: Option<Vec<u8>>,
     pub(super) segments: VecDeque<Segment>,
     /// How many segments are finished and gone from the queue.
     gone: usize,
@@ -110,6 +113,7 @@ impl<'a, W: Write> Generator<'a, W> {
             out,
             ndx: NdxState::default(),
             dirs,
+            newest: None,
             segments: VecDeque::new(),
             gone: 0,
             next: 0,

@@ -65,6 +65,8 @@ struct Context {
     ids: IdMap,
     /// We are root.
     root: bool,
+    /// User and group that new files have.
+    user: (u32, u32),
     /// What is taken away from the mode of new files where modes are not preserved.
     umask: u32,
     /// Groups that files may be given to without being root.
@@ -115,6 +117,7 @@ impl Context {
             made: place.made,
             ids,
             root: rustix::process::geteuid().is_root(),
+            user: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
             umask: rustix::process::umask(rustix::fs::Mode::empty()).as_raw_mode(),
             groups: own_groups(),
             asked: Asked::default(),

@@ -14,7 +14,7 @@ use volsync_common::walk::{Kind, Stat};
 
 use super::Context;
 use super::asked::Request;
-use super::attributes::{NewXattrs, Times, apply, give_xattrs};
+use super::attributes::{NewXattrs, Times, apply, born_mode, give_xattrs};
 use super::basis::Blocks;
 use super::content::Content;
 use super::generator::Event;
@@ -112,8 +112,12 @@ enum Writing {
 }
 
 impl Writing {
-    fn begin(dir: &Directory, name: &[u8], in_place: bool) -> io::Result<Self> {
-        if in_place { dir.open_in_place(name).map(Self::InPlace) } else { dir.create(name).map(Self::Staged) }
+    /// `None` is in place; otherwise the permission bits that it is made with.
+    fn begin(dir: &Directory, name: &[u8], mode: Option<u32>) -> io::Result<Self> {
+        match mode {
+            None => dir.open_in_place(name).map(Self::InPlace),
+            Some(mode) => dir.create_with(name, mode).map(Self::Staged),
+        }
     }
 
     fn file(&self) -> Option<&File> {
@@ -148,7 +152,9 @@ impl<R: Read> Receiver<R> {
             input,
             events,
             ndx: NdxState::default(),
-            tokens: TokenReader::new(agreed.compression, agreed.protocol)?.with_holes(context.terms.tells_holes()),
+            tokens: TokenReader::new(agreed.compression, agreed.protocol)?
+                .with_holes(context.terms.tells_holes())
+                .with_stored(agreed.stores),
             whole: agreed.sum.whole(),
             dirs: Directories::new(context.dest.clone()),
             lists,
@@ -353,10 +359,11 @@ impl<R: Read> Receiver<R> {
         let context = self.context.clone();
         let path = context.path(list.path(entry));
         let in_place = context.terms.options.inplace;
+        let mode = (!in_place).then(|| born_mode(&context, entry));
         let opened = self.dirs.parent(path).and_then(|(dir, name)| {
             let basis = if head.is_empty() { None } else { Some(dir.open(name)?) };
             let standing = standing(&context, &dir, name)?;
-            Ok((Writing::begin(&dir, name, in_place)?, (dir, name, standing), basis))
+            Ok((Writing::begin(&dir, name, mode)?, (dir, name, standing), basis))
         });
         let mut before = None;
         let (writing, place, basis) = match opened {
@@ -486,7 +493,7 @@ impl<R: Read> Receiver<R> {
     ) -> Result<bool, Fatal> {
         let xattrs = xattrs.or_else(|| entry.xattrs.as_deref().cloned()).unwrap_or_default();
         let prepared = writing.file().map_or(Ok(()), |file| {
-            let mut inode = Inode::of(file.try_clone()?.into())?;
+            let mut inode = Inode::of(file)?;
             let old = if xattrs.0.is_empty() { None } else { Inode::at(dir, name).ok() };
             let new = NewXattrs { xattrs: &xattrs, old: old.as_ref() };
             apply(&self.context, &mut inode, entry, path, Some(new), Times::Always, standing);

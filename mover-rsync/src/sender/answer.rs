@@ -25,7 +25,7 @@ use crate::wire::flist::FileList;
 use crate::wire::frame::{Message, io_error};
 use crate::wire::item::ItemFlags;
 use crate::wire::ndx::Ndx;
-use crate::wire::token::{LITERAL_MAX, TokenWriter};
+use crate::wire::token::{LITERAL_MAX, STORED_MAX, TokenWriter};
 use crate::wire::{WireError, xattr};
 
 /// The level of compression between two ends of ours, unless one is asked for.
@@ -42,6 +42,8 @@ pub(super) struct Answers<'a> {
     in_place: bool,
     /// Holes are told.
     holes: bool,
+    /// Literal bytes go in pieces of at most this.
+    piece: usize,
     /// Of the source with this number.
     dirs: (u16, Directories),
     tokens: TokenWriter,
@@ -71,8 +73,9 @@ impl<'a> Answers<'a> {
             dry_run: options.dry_run,
             in_place: options.inplace,
             holes: terms.tells_holes(),
+            piece: if agreed.stores { STORED_MAX } else { LITERAL_MAX },
             dirs: (0, Directories::new(sources.get(0).map(|source| source.root.clone()))),
-            tokens: TokenWriter::new(agreed.compression, agreed.protocol, level)?,
+            tokens: TokenWriter::new(agreed.compression, agreed.protocol, level)?.with_stored(agreed.stores),
             whole: agreed.sum.whole(),
             matcher: Matcher::default(),
             progress,
@@ -236,7 +239,8 @@ impl<'a> Answers<'a> {
         head.write(out.data());
         let (kind, seed, in_place) = (self.agreed.sum, self.agreed.seed, self.in_place);
         let basis = table.as_ref().map(|table| Basis { table, kind, seed, in_place });
-        let mut sink = Sending { tokens: &mut self.tokens, out, literal: 0, matched: 0, moving: moving.as_ref() };
+        let (tokens, piece) = (&mut self.tokens, self.piece);
+        let mut sink = Sending { tokens, out, piece, literal: 0, matched: 0, moving: moving.as_ref() };
         let mut sent = Ok(());
         for extent in Extents::of(file.file(), file.stat().size, self.holes) {
             match extent {
@@ -313,6 +317,8 @@ impl matcher::Source for Reading<'_> {
 struct Sending<'a, W: Write> {
     tokens: &'a mut TokenWriter,
     out: &'a mut Mux<W>,
+    /// Bytes of a piece.
+    piece: usize,
     literal: u64,
     matched: u64,
     moving: Option<&'a Moving>,
@@ -336,7 +342,7 @@ impl<W: Write> Sink for Sending<'_, W> {
     fn literal(&mut self, data: &[u8]) -> Result<(), WireError> {
         self.literal += data.len() as u64;
         self.moved(data.len() as u64);
-        for piece in data.chunks(LITERAL_MAX) {
+        for piece in data.chunks(self.piece) {
             self.tokens.literal(piece, self.out.data())?;
             self.out.flush_if_full()?;
         }

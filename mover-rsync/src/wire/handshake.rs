@@ -86,8 +86,8 @@ impl Compat {
 /// trees adds the mark that only a server of ours looks at.
 pub fn capabilities(segments: bool, compares: bool) -> &'static str {
     match (segments, compares) {
-        (true, true) => "iLsfxCIvu_4",
-        (false, true) => "LsfxCIvu_4",
+        (true, true) => "iLsfxCIvu_5",
+        (false, true) => "LsfxCIvu_5",
         (true, false) => "iLsfxCIvu",
         (false, false) => "LsfxCIvu",
     }

@@ -151,6 +151,11 @@ impl Packer {
         }
     }
 
+    /// Whether it may be flushed between literal bytes.
+    pub(super) fn may_flush(&self) -> bool {
+        !matches!(self, Self::Deflate { .. })
+    }
+
     /// Packs literal bytes.
     pub(super) fn pack(&mut self, data: &[u8], packed: &mut Packed) -> Result<(), WireError> {
         match self {

@@ -3,7 +3,7 @@
 use super::super::handshake::Compression;
 use super::super::{Input, WireError, bad};
 use super::packing::Unpacker;
-use super::{PLAIN_HOLE, flag};
+use super::{PLAIN_HOLE, STORED_MAX, flag};
 
 /// The most literal bytes that one step gives.
 pub(super) const STEP: usize = 64 * 1024;
@@ -52,6 +52,8 @@ pub struct Packed {
     run: u32,
     /// There may be holes.
     holes: bool,
+    /// There may be literal bytes as they are.
+    stored: bool,
     scratch: Vec<u8>,
 }
 
@@ -71,6 +73,7 @@ impl TokenReader {
             current: 0,
             run: 0,
             holes: false,
+            stored: false,
             scratch: Vec::new(),
         })))
     }
@@ -81,6 +84,15 @@ impl TokenReader {
         match &mut self {
             Self::Plain { holes, .. } => *holes = told,
             Self::Packed(packed) => packed.holes = told,
+        }
+        self
+    }
+
+    /// With literal bytes as they are among packed ones, which only an end of ours sends.
+    #[must_use]
+    pub fn with_stored(mut self, told: bool) -> Self {
+        if let Self::Packed(packed) = &mut self {
+            packed.stored = told;
         }
         self
     }
@@ -154,7 +166,7 @@ impl Packed {
                 self.flag = Some(flag);
                 self.set_item(|item, unpacker| item.extend_from_slice(unpacker.tail()));
             } else {
-                return self.token(flag, input);
+                return self.token(flag, input, data);
             }
         }
     }
@@ -187,7 +199,7 @@ impl Packed {
         Ok(given > 0)
     }
 
-    fn token(&mut self, flag: u8, input: &mut impl Input) -> Result<Token, WireError> {
+    fn token(&mut self, flag: u8, input: &mut impl Input, data: &mut Vec<u8>) -> Result<Token, WireError> {
         match flag {
             flag::END => {
                 self.current = 0;
@@ -195,6 +207,16 @@ impl Packed {
                 Ok(Token::End)
             }
             flag::HOLE if self.holes => hole(input),
+            flag::STORED if self.stored => {
+                let [low, middle, high] = input.array()?;
+                let len = u32::from_le_bytes([low, middle, high, 0]) as usize;
+                if len == 0 || len > STORED_MAX {
+                    return bad(format!("{len} literal bytes as they are"));
+                }
+                data.resize(len, 0);
+                input.exact(data)?;
+                Ok(Token::Data)
+            }
             flag::BLOCK | flag::RUN => {
                 let Ok(block) = u32::try_from(input.int()?) else { return bad("a negative block number") };
                 if flag == flag::RUN {

@@ -18,7 +18,11 @@ fn content(block: u32) -> Vec<u8> {
 }
 
 fn write(kind: Compression, protocol: i32, files: &[Vec<Piece>]) -> Vec<u8> {
-    let (mut out, mut writer) = (Vec::new(), TokenWriter::new(kind, protocol, None).unwrap());
+    write_with(TokenWriter::new(kind, protocol, None).unwrap(), files)
+}
+
+fn write_with(mut writer: TokenWriter, files: &[Vec<Piece>]) -> Vec<u8> {
+    let mut out = Vec::new();
     for piece in files.iter().flat_map(|file| file.iter().map(Some).chain([None])) {
         match piece {
             Some(Piece::Literal(data)) => writer.literal(data, &mut out).unwrap(),
@@ -44,7 +48,7 @@ fn joined(pieces: impl IntoIterator<Item = Piece>) -> Vec<Piece> {
 }
 
 fn read(kind: Compression, protocol: i32, mut bytes: &[u8], files: usize) -> Result<Vec<Vec<Piece>>, WireError> {
-    let (mut reader, mut data) = (TokenReader::new(kind, protocol)?.with_holes(true), Vec::new());
+    let (mut reader, mut data) = (TokenReader::new(kind, protocol)?.with_holes(true).with_stored(true), Vec::new());
     let mut all = Vec::new();
     for _ in 0..files {
         let mut pieces = Vec::new();
@@ -130,6 +134,32 @@ fn a_flush_leaves_nothing_behind() {
     }
 }
 
+#[test]
+fn what_does_not_pack_goes_as_it_is_to_those_who_expect_it() {
+    let (len, text) = (8 << 20, b"the quick brown fox ".repeat(50_000));
+    for kind in &KINDS[3..] {
+        let files = [vec![Piece::Literal(noise(len, 7))], vec![Piece::Literal(text.clone())]];
+        let mut writer = TokenWriter::new(*kind, 32, None).unwrap().with_stored(true);
+        let mut bytes = Vec::new();
+        for (number, file) in files.iter().enumerate() {
+            let [Piece::Literal(data)] = &file[..] else { unreachable!() };
+            data.chunks(LITERAL_MAX).for_each(|piece| writer.literal(piece, &mut bytes).unwrap());
+            writer.end(&mut bytes).unwrap();
+            if number == 0 {
+                // Four bytes for each piece, and what the tries cost.
+                assert!(bytes.len() < len + len / 1000, "{kind:?}: {}", bytes.len());
+            }
+        }
+        assert!(read(*kind, 32, &bytes, 2).unwrap() == files, "{kind:?}");
+        let mut reader = TokenReader::new(*kind, 32).unwrap();
+        let next = reader.next(&mut &[flag::STORED, 1, 0, 0, 7][..], &mut Vec::new());
+        assert!(next.is_err(), "{kind:?}: {next:?}");
+        for len in [[0, 0, 0], [1, 0, 2], [0xff; 3]] {
+            assert!(read(*kind, 32, &[&[flag::STORED][..], &len, &noise(1 << 18, 1)].concat(), 1).is_err(), "{kind:?}");
+        }
+    }
+}
+
 fn any_piece() -> impl Strategy<Value = Piece> {
     let noise = (0usize..70_000, any::<u64>()).prop_map(|(len, seed)| noise(len, seed));
     let text = (0usize..200_000).prop_map(|len| b"the quick brown fox ".iter().copied().cycle().take(len).collect());
@@ -149,9 +179,12 @@ proptest! {
         kind in prop::sample::select(KINDS.to_vec()),
         protocol in 30i32..32,
     ) {
-        let bytes = write(kind, protocol, &files);
         let expect: Vec<_> = files.iter().cloned().map(joined).collect();
-        prop_assert_eq!(read(kind, protocol, &bytes, files.len()).unwrap(), expect);
+        for stored in [false, true] {
+            let writer = TokenWriter::new(kind, protocol, None).unwrap().with_stored(stored);
+            let bytes = write_with(writer, &files);
+            prop_assert_eq!(&read(kind, protocol, &bytes, files.len()).unwrap(), &expect);
+        }
     }
 
     #[test]

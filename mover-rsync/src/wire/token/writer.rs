@@ -3,7 +3,8 @@
 use super::super::handshake::Compression;
 use super::super::{Output, WireError};
 use super::packing::{Packed, Packer};
-use super::{LITERAL_MAX, PLAIN_HOLE, flag};
+use super::worth::Worth;
+use super::{LITERAL_MAX, PLAIN_HOLE, STORED_MAX, flag};
 
 /// The most blocks of one run: the first, and as many more as 16 bits count.
 const RUN_MAX: u32 = 1 << 16;
@@ -26,6 +27,8 @@ pub struct Packing {
     run: Option<(u32, u32)>,
     /// The block that differences count from.
     current: u32,
+    /// Literal bytes may go as they are.
+    worth: Option<Worth>,
 }
 
 impl TokenWriter {
@@ -35,7 +38,18 @@ impl TokenWriter {
             return Ok(Self::Plain);
         }
         let packer = Packer::new(kind, protocol, level)?;
-        Ok(Self::Packed(Box::new(Packing { packer, packed: Packed::default(), open: false, run: None, current: 0 })))
+        let packed = Packed::default();
+        Ok(Self::Packed(Box::new(Packing { packer, packed, open: false, run: None, current: 0, worth: None })))
+    }
+
+    /// To an end that takes literal bytes as they are among packed ones. All are packed with deflate, whose readers expect
+    /// a flush before other tokens only.
+    #[must_use]
+    pub fn with_stored(mut self, taken: bool) -> Self {
+        if let Self::Packed(packing) = &mut self {
+            packing.worth = (taken && packing.packer.may_flush()).then(Worth::default);
+        }
+        self
     }
 
     /// Appends literal bytes.
@@ -53,9 +67,17 @@ impl TokenWriter {
             }
             Self::Packed(packing) => {
                 packing.end_run(out);
+                if packing.worth.as_mut().is_some_and(|worth| worth.stores(data.len())) {
+                    return packing.store(data, out);
+                }
+                let before = out.len();
                 packing.open = true;
                 packing.packer.pack(data, &mut packing.packed)?;
                 packing.packer.spill(&mut packing.packed, out);
+                packing.became(out.len() - before);
+                if packing.worth.as_mut().is_some_and(|worth| worth.trying(data.len())) {
+                    packing.flush(out)?;
+                }
                 Ok(())
             }
         }
@@ -115,7 +137,30 @@ impl TokenWriter {
 impl Packing {
     fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), WireError> {
         if std::mem::take(&mut self.open) {
+            let before = out.len();
             self.packer.flush(&mut self.packed, out)?;
+            self.became(out.len() - before);
+            if let Some(worth) = &mut self.worth {
+                worth.judge();
+            }
+        }
+        Ok(())
+    }
+
+    /// Literal bytes became so many bytes of items.
+    fn became(&mut self, len: usize) {
+        if let Some(worth) = &mut self.worth {
+            worth.became(len);
+        }
+    }
+
+    /// Appends literal bytes as they are.
+    fn store(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
+        self.flush(out)?;
+        for piece in data.chunks(STORED_MAX) {
+            let [low, middle, high, ..] = piece.len().to_le_bytes();
+            out.raw(&[flag::STORED, low, middle, high]);
+            out.raw(piece);
         }
         Ok(())
     }
