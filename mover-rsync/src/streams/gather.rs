@@ -35,6 +35,8 @@ struct State {
     /// The number of the piece that is wanted.
     next: u64,
     early: BTreeMap<u64, Vec<u8>>,
+    /// The numbers of those in the hands of streams that wait.
+    ahead: Vec<u64>,
     /// Buffers that were read.
     spare: Vec<Vec<u8>>,
     /// Streams that did not end.
@@ -51,6 +53,18 @@ struct State {
 enum Broken {
     Cut,
     Bad(&'static str),
+}
+
+impl State {
+    /// Whether the piece that is wanted can come no more: all streams wait for it.
+    fn is_stuck(&self) -> bool {
+        self.ahead.len() == self.open && self.ahead.iter().all(|number| is_ahead(*number, self.next))
+    }
+}
+
+/// Whether a piece is too far ahead to be kept.
+fn is_ahead(number: u64, next: u64) -> bool {
+    number.saturating_sub(next) >= AHEAD
 }
 
 impl From<Broken> for WireError {
@@ -114,7 +128,7 @@ impl Gather {
             state.spare.push(read);
         }
         let missing =
-            |state: &mut State| state.broken.is_none() && state.open > 0 && !state.early.contains_key(&state.next);
+            |state: &mut State| state.broken.is_none() && !state.is_stuck() && !state.early.contains_key(&state.next);
         state = if limit == 0 {
             shared.arrived.wait_while(state, missing).unwrap_or_else(PoisonError::into_inner)
         } else {
@@ -128,7 +142,10 @@ impl Gather {
         };
         let next = state.next;
         // What came in order counts, whatever broke behind it.
-        let Some(bytes) = state.early.remove(&next) else { return Err(state.broken.unwrap_or(Broken::Cut).into()) };
+        let Some(bytes) = state.early.remove(&next) else {
+            let why = if state.open == 0 { Broken::Cut } else { Broken::Bad("a piece is missing in all streams") };
+            return Err(state.broken.unwrap_or(why).into());
+        };
         state.next += 1;
         drop(state);
         shared.taken.notify_all();
@@ -176,6 +193,22 @@ impl Shared {
         self.taken.notify_all();
     }
 
+    /// Waits until a piece may be kept, or something is broken.
+    fn turn(&self, number: u64) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        if !is_ahead(number, state.next) {
+            return state;
+        }
+        state.ahead.push(number);
+        self.arrived.notify_all();
+        let ahead = |state: &mut State| state.broken.is_none() && is_ahead(number, state.next);
+        state = self.taken.wait_while(state, ahead).unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = state.ahead.iter().position(|other| *other == number) {
+            state.ahead.swap_remove(at);
+        }
+        state
+    }
+
     /// Reads one piece, and keeps it when its time has come; `false` at the end.
     fn take_one(&self, from: &mut impl Read) -> Result<bool, Broken> {
         let mut head = [0; piece::HEAD];
@@ -187,8 +220,7 @@ impl Shared {
         let mut bytes = self.lock().spare.pop().unwrap_or_default();
         bytes.resize(len, 0);
         from.read_exact(&mut bytes).map_err(|_| Broken::Cut)?;
-        let ahead = |state: &mut State| state.broken.is_none() && number.saturating_sub(state.next) >= AHEAD;
-        let mut state = self.taken.wait_while(self.lock(), ahead).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.turn(number);
         if let Some(broken) = state.broken {
             return Err(broken);
         }
@@ -351,6 +383,16 @@ mod tests {
     fn pieces_that_come_twice_or_are_too_long_are_refused() {
         for bad in [framed(&[(0, b"a"), (0, b"b")]), piece::head(1, piece::MAX + 1).to_vec()] {
             let (_, error) = gathered([&bad, &framed(&[(2, b"c"), (0, b"")])]);
+            assert!(matches!(error, WireError::Bad(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn streams_that_all_wait_for_a_piece_that_none_has_are_refused() {
+        for other in
+            [framed(&[(98, b"b")]), framed(&[(0, b"a"), (7, b"")]), framed(&[(0, b"a"), (16, b"c"), (17, b"d")])]
+        {
+            let (_, error) = gathered([&framed(&[(99, b"a")]), &other]);
             assert!(matches!(error, WireError::Bad(_)), "{error}");
         }
     }
