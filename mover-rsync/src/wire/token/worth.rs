@@ -1,7 +1,7 @@
 //! Whether packing is worth its time: most large files are packed already.
 //!
 //! Some bytes are packed and measured; if they hardly got smaller, the next ones go as they are, twice as many each time
-//! in a row, before some are tried again. So at most as much goes unpacked in vain as was found to be packed before.
+//! in a row, before some are tried again. So hardly more goes unpacked in vain than went unpacked for a reason before.
 
 /// Bytes that are tried before they are judged: of what is smaller, several files.
 const TRIED: u64 = 32 * 1024;
