@@ -73,8 +73,14 @@ pub(super) fn born_mode(context: &Context, entry: &Entry) -> u32 {
     let mode = wanted_mode(context, entry, true).unwrap_or(ALONE);
     let (uid, gid) = wanted_owner(context, entry);
     let own = uid.is_none_or(|uid| uid == context.user.0) && gid.is_none_or(|gid| gid == context.user.1);
-    let alike = mode & 0o7022 == 0 && mode >> 3 & 7 & !mode == 0;
-    if context.terms.options.perms && own && alike && entry.acl.is_none() { mode | ALONE } else { ALONE }
+    let early = context.terms.options.perms && own && entry.acl.is_none() && is_harmless(mode);
+    if early { mode | ALONE } else { ALONE }
+}
+
+/// Whether it does no harm that a file has these permission bits before it is whole: nobody else may write to it or has it
+/// run as somebody else, and its group may do no more than all.
+fn is_harmless(mode: u32) -> bool {
+    mode & 0o7022 == 0 && mode >> 3 & 7 & !mode == 0
 }
 
 impl Context {
@@ -388,5 +394,20 @@ pub(super) fn finish_directory(
     match mtime {
         Some(mtime) if stat.mtime != mtime => dir.set_times(name, mtime),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_whole_lets_in_nobody_by_its_group_alone() {
+        for mode in [0, 0o400, 0o600, 0o604, 0o644, 0o755, 0o555] {
+            assert!(is_harmless(mode), "{mode:o}");
+        }
+        for mode in [0o640, 0o654, 0o660, 0o664, 0o666, 0o602, 0o750, 0o4755, 0o2755, 0o1644] {
+            assert!(!is_harmless(mode), "{mode:o}");
+        }
     }
 }

@@ -77,7 +77,7 @@ impl<W: Write> Generator<'_, W> {
                 surplus(&mut self.dirs, path, |child, path| kept.contains(&*child.name) || context.spares(child, path));
             context.rules.check()?;
             if let Ok(found) = found {
-                self.delete(&found)?;
+                self.delete_from(path, &found)?;
             }
         }
         Ok(())
